@@ -1,0 +1,2 @@
+"""Adapter versions, the engines that hold them, experiments between them, and the interaction
+record."""

@@ -1,0 +1,40 @@
+"""This package's verbs of the `turnout` command: adapters, experiments, log, pack."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else."
+)
+
+
+class Workspace(Protocol):
+    """What these verbs need of the command's workspace."""
+
+    @property
+    def store_url(self) -> str: ...
+    @property
+    def artifacts(self) -> Path: ...
+    @property
+    def packs(self) -> tuple[Path, ...]: ...
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(
+        orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE), nl=False
+    )
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows for people; empty cells for None."""
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,60 @@
+"""What can go wrong with packs, adapter versions, the store and the journal.
+
+AdapterError
+├── PackError             a pack folder that cannot be used: fix the named file
+├── CorruptAdapter        a version's folder does not match its manifest, or must not be served
+├── UnknownVersion        no such adapter version (or domain without one)
+├── RefusedMove           an alias may not be moved like this (gate verdict, retired version …)
+├── UnknownExperiment     no such experiment
+├── InvalidExperiment     arms, weights or names that make no sense
+├── StoreUnavailable      the database did not answer
+├── JournalFull           the journal could not take a record (disk full or limit reached)
+└── EngineError           an engine refused or did not answer
+"""
+
+
+class AdapterError(Exception):
+    """Base of every error this package raises."""
+
+
+class PackError(AdapterError):
+    """A pack folder cannot be used; the message names the file and the fix."""
+
+
+class CorruptAdapter(AdapterError):
+    """An adapter folder must not be served: wrong digest, wrong format, unsafe content."""
+
+
+class UnknownVersion(AdapterError):
+    """No adapter version of this name is registered."""
+
+
+class RefusedMove(AdapterError):
+    """An alias may not be moved like this."""
+
+
+class UnknownExperiment(AdapterError):
+    """No experiment of this name exists."""
+
+
+class InvalidExperiment(AdapterError):
+    """The experiment's arms, weights or names make no sense."""
+
+
+class StoreUnavailable(AdapterError):
+    """The database did not answer; nothing was lost, try again."""
+
+
+class JournalFull(AdapterError):
+    """The journal could not take a record."""
+
+
+class EngineError(AdapterError):
+    """An engine refused a request of ours or did not answer.
+
+    `status` is the engine's HTTP status, or 0 when there was no answer.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status

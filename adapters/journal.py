@@ -1,0 +1,229 @@
+"""The local journal: interactions and feedback reach this file before the caller has the whole
+answer.
+
+One JSON line per record, one `write(2)` per record, so a process killed at any moment loses nothing
+it had
+acknowledged (the page cache belongs to the kernel; `sync` bounds what a power failure can take).
+A drain carries lines to the store, at least once; records have ids, so a second delivery changes
+nothing.
+"""
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from adapters.errors import JournalFull
+
+logger = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+Sink = Callable[[list[Record]], None]
+
+
+class Journal:
+    """Append-only segments in a folder. One writer per segment, marked by a lock the kernel drops
+    with the process.
+
+    `append` is for the event loop (tens of microseconds); `drain` and `sync` are for a thread.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = 16 * 2**20,
+        limit_bytes: int = 4 * 2**30,
+        batch: int = 500,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._limit_bytes = limit_bytes
+        self._batch = batch
+        self._segment = _Segment.create(folder)
+        self._finished: list[_Segment] = []
+        self._waiting_ids: set[str] = set()
+        self.dropped = 0
+
+    @property
+    def pending(self) -> int:
+        """Records of this process that the store does not have yet."""
+        return len(self._waiting_ids)
+
+    def holds(self, record_id: str) -> bool:
+        """Whether a record of this process still waits for the store."""
+        return record_id in self._waiting_ids
+
+    def append(self, kind: str, record: Mapping[str, Any]) -> None:
+        """Write one record; it survives `kill -9` once this returns.
+
+        Raises:
+            JournalFull: the disk is full or the limit is reached; nothing was written.
+        """
+        line = orjson.dumps({"kind": kind, **record}, option=orjson.OPT_APPEND_NEWLINE)
+        waiting = sum(s.size - s.drained for s in (*self._finished, self._segment))
+        if waiting + len(line) > self._limit_bytes:
+            self.dropped += 1
+            raise JournalFull(
+                f"{waiting} bytes wait for the store, the limit is {self._limit_bytes}"
+            )
+        self._waiting_ids.add(record["id"])
+        try:
+            self._segment.write(line)
+        except OSError as exc:
+            self._waiting_ids.discard(record["id"])
+            self.dropped += 1
+            raise JournalFull(f"journal {self._folder}: {exc.strerror}") from exc
+        if self._segment.size >= self._segment_bytes:
+            self._rotate()
+
+    def drain(self, sink: Sink) -> int:
+        """Hand every waiting record to `sink` in batches, oldest first; returns how many were
+        taken.
+
+        What the sink raises ends the drain; the records stay and come again.
+        """
+        finished = list(self._finished)
+        taken = self._drain_orphans(sink)
+        for segment in (*finished, self._segment):
+            taken += self._deliver(segment, sink)
+        for segment in finished:
+            segment.unlink()
+            segment.close()
+            self._finished.remove(segment)
+        return taken
+
+    def sync(self) -> None:
+        """fsync the live segment: what was written before this call survives a power failure."""
+        self._segment.sync()
+
+    def close(self) -> None:
+        """Release the live segment; what the store lacks is adopted by the next process."""
+        self._segment.close()
+
+    def _rotate(self) -> None:
+        self._segment.sync()
+        self._finished.append(self._segment)
+        self._segment = _Segment.create(self._folder)
+
+    def _drain_orphans(self, sink: Sink) -> int:
+        """Deliver segments whose writer is gone, and delete them. Our own are locked, so they are
+        passed over."""
+        taken = 0
+        for path in sorted(self._folder.glob("*.jsonl")):
+            orphan = _Segment.adopt(path)
+            if orphan is None:
+                continue
+            try:
+                taken += self._deliver(orphan, sink)
+                orphan.unlink()
+            finally:
+                orphan.close()
+        return taken
+
+    def _deliver(self, segment: "_Segment", sink: Sink) -> int:
+        taken = 0
+        for batch, end in _batches(segment.path, segment.drained, self._batch):
+            sink(batch)
+            self._waiting_ids.difference_update([record["id"] for record in batch])
+            segment.drained = end
+            taken += len(batch)
+        return taken
+
+
+class _Segment:
+    """One journal file, held under an exclusive lock."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+        self.drained = 0  # bytes that the store has
+
+    @classmethod
+    def create(cls, folder: Path) -> "_Segment":
+        # Locked under a name the drain does not look at, then renamed: nobody can adopt it in
+        # between.
+        name = f"{time.time_ns():020d}-{os.getpid()}"
+        hidden = folder / f".{name}"
+        descriptor = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        path = folder / f"{name}.jsonl"
+        hidden.rename(path)
+        return cls(path, descriptor)
+
+    @classmethod
+    def adopt(cls, path: Path) -> "_Segment | None":
+        """Take over a segment whose writer is gone; None while somebody holds it."""
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return cls(path, descriptor)
+
+    def write(self, line: bytes) -> None:
+        """Append a whole line or nothing: a partial write (disk full) is cut off again."""
+        try:
+            written = os.write(self._descriptor, line)
+            while written < len(line):
+                written += os.write(self._descriptor, line[written:])
+        except OSError:
+            os.ftruncate(self._descriptor, self.size)
+            raise
+        self.size += len(line)
+
+    def sync(self) -> None:
+        os.fsync(self._descriptor)
+
+    def unlink(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _batches(path: Path, start: int, size: int) -> Iterator[tuple[list[Record], int]]:
+    """Yield (records, end offset) of the whole lines from `start` on.
+
+    A torn last line is left for later; a line that is not a record is kept in `damaged.log` and
+    passed over.
+    """
+    batch: list[Record] = []
+    with path.open("rb") as file:
+        file.seek(start)
+        end = start
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            end += len(line)
+            record = _parse(line)
+            if record is None:
+                logger.error("journal %s: damaged line before byte %d set aside", path, end)
+                with (path.parent / "damaged.log").open("ab") as damaged:
+                    damaged.write(line)
+                continue
+            batch.append(record)
+            if len(batch) == size:
+                yield batch, end
+                batch = []
+    if batch:
+        yield batch, end
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) and "id" in record and "kind" in record else None

@@ -1,0 +1,195 @@
+"""The SQL store: SQLite in one file by default, PostgreSQL by URL. Migrations apply themselves.
+
+Off the request path: everything here blocks, and is called from a thread, a command or a test.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from adapters import tables
+from adapters.errors import StoreUnavailable
+from adapters.interactions import Feedback, Interaction, JudgedInteraction
+
+HEAD = "0001"  # the newest migration; a test holds it to adapters/migrations
+_INDEXED = ("id", "created", "unit", "target", "model", "experiment", "arm", "outcome")
+
+
+class Store:
+    """One database. Safe to share between threads; `transaction` is the only door to a
+    connection."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+            if parsed.get_backend_name() == "sqlite" and parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self._engine = create_engine(parsed, pool_pre_ping=True)
+        except (ArgumentError, NoSuchModuleError, OSError) as exc:
+            raise StoreUnavailable(f"store url {url!r} cannot be used: {exc}") from exc
+        if parsed.get_backend_name() == "sqlite":
+            event.listen(self._engine, "connect", _prepare_sqlite)
+        self._migrate()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction that commits on exit; database errors become StoreUnavailable."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as exc:
+            raise StoreUnavailable(f"the store did not answer: {exc}") from exc
+
+    @contextmanager
+    def change(self) -> Iterator[Connection]:
+        """A transaction on what gateways hold in memory: it raises the revision they poll."""
+        with self.transaction() as connection:
+            connection.execute(update(tables.revision).values(value=tables.revision.c.value + 1))
+            yield connection
+
+    def revision(self) -> int:
+        """The counter that grows with every `change`."""
+        with self.transaction() as connection:
+            return int(connection.execute(select(tables.revision.c.value)).scalar_one())
+
+    def take(self, records: Iterable[dict[str, Any]]) -> None:
+        """The journal's sink: interactions and feedback, each once however often it is
+        delivered."""
+        interactions, judgements = [], []
+        for record in records:
+            values = {name: value for name, value in record.items() if name != "kind"}
+            if record["kind"] == "interaction":
+                interactions.append({**{n: values[n] for n in _INDEXED}, "record": values})
+            else:
+                columns = ("id", "interaction_id", "created", "metric")
+                judgements.append({**{n: values[n] for n in columns}, "record": values})
+        with self.transaction() as connection:
+            _insert_new(connection, tables.interactions, interactions)
+            _insert_new(connection, tables.feedback, judgements)
+
+    def has_interaction(self, receipt: str) -> bool:
+        """Whether an interaction with this id is stored."""
+        query = select(tables.interactions.c.id).where(tables.interactions.c.id == receipt)
+        with self.transaction() as connection:
+            return connection.execute(query).first() is not None
+
+    def arm_of(self, receipt: str) -> str | None:
+        """The experiment arm an interaction was assigned; None outside experiments and for unknown
+        receipts."""
+        query = select(tables.interactions.c.arm).where(tables.interactions.c.id == receipt)
+        with self.transaction() as connection:
+            return connection.execute(query).scalar()
+
+    def answers_by_arm(self, experiment: str) -> dict[str, int]:
+        """How many interactions of an experiment each arm was assigned."""
+        arm = tables.interactions.c.arm
+        query = (
+            select(arm, func.count())
+            .where(tables.interactions.c.experiment == experiment)
+            .group_by(arm)
+        )
+        with self.transaction() as connection:
+            return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+    def count(self, table: Table) -> int:
+        """Number of rows of one of this store's tables."""
+        with self.transaction() as connection:
+            return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+    def judged(self, target: str | None = None, since: float = 0.0) -> Iterator[JudgedInteraction]:
+        """Interactions from `since` (unix seconds) on, oldest first, with their feedback."""
+        by_interaction: dict[str, list[Feedback]] = {}
+        answered = select(tables.interactions.c.record).where(
+            tables.interactions.c.created >= since
+        )
+        if target is not None:
+            answered = answered.where(tables.interactions.c.target == target)
+        with self.transaction() as connection:
+            for row in connection.execute(select(tables.feedback.c.record).order_by("created")):
+                judgement = Feedback.from_record(row.record)
+                by_interaction.setdefault(judgement.interaction_id, []).append(judgement)
+            for row in connection.execute(answered.order_by("created")):
+                interaction = Interaction.from_record(row.record)
+                yield JudgedInteraction(interaction, tuple(by_interaction.get(interaction.id, ())))
+
+    def forget(self, *, unit: str | None = None, receipt: str | None = None) -> int:
+        """Delete interactions of a unit or with an id, and the feedback on them; returns how
+        many."""
+        chosen = tables.interactions.c.unit == unit if unit else tables.interactions.c.id == receipt
+        ids = select(tables.interactions.c.id).where(chosen)
+        with self.transaction() as connection:
+            connection.execute(
+                delete(tables.feedback).where(tables.feedback.c.interaction_id.in_(ids))
+            )
+            return connection.execute(delete(tables.interactions).where(chosen)).rowcount
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self._engine.dispose()
+
+    def _migrate(self) -> None:
+        """Bring the schema to HEAD; a no-op, without loading Alembic, when it is there already."""
+        with self.transaction() as connection:
+            _lock_schema(connection)
+            if inspect(connection).has_table("alembic_version"):
+                found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+                if found == HEAD:
+                    return
+            # Alembic takes 0.2 s to import and is needed once per upgrade.
+            from alembic import command
+            from alembic.config import Config
+
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def now() -> str:
+    """The present, UTC, ISO 8601 to the second: how the store writes times that people read."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # WAL lets gateways read while a training run writes; NORMAL fsyncs at checkpoints, the journal
+    # covers the rest.
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "busy_timeout=15000",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _lock_schema(connection: Connection) -> None:
+    """Let one process migrate at a time."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7461)")
+
+
+def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)

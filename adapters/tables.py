@@ -1,0 +1,94 @@
+"""The store's tables. Migrations in `adapters/migrations` bring a database to exactly this."""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+# One row: a counter that every change of versions, aliases, experiments or keys raises. Gateways
+# poll it.
+revision = Table("revision", metadata, Column("value", Integer, nullable=False))
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("version", String(64), primary_key=True),
+    Column("domain", String(32), nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("created", String(32), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("retired", Boolean, nullable=False, default=False),
+    Column("manifest", JSON, nullable=False),
+    Index("versions_domain_number", "domain", "number", unique=True),
+)
+
+# Append-only: the aliases are what replaying these rows gives, and the rows are the audit log.
+moves = Table(
+    "moves",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(32), nullable=False),
+    Column("domain", String(32), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("version", String(64), ForeignKey("versions.version"), nullable=True),
+    Column("actor", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("domain", String(32), nullable=False, index=True),
+    Column("salt", String(64), nullable=False),
+    Column("arms", JSON, nullable=False),
+    Column("created", String(32), nullable=False),
+    Column("stopped", String(32), nullable=True),
+)
+
+interactions = Table(
+    "interactions",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("created", Float, nullable=False, index=True),
+    Column("unit", String(64), nullable=False, index=True),
+    Column("target", String(32), nullable=False, index=True),
+    Column("model", String(128), nullable=False),
+    Column("experiment", String(64), nullable=True, index=True),
+    Column("arm", String(64), nullable=True),
+    Column("outcome", String(16), nullable=False),
+    Column("record", JSON, nullable=False),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    # No foreign key: feedback may reach the store before the answer it judges.
+    Column("interaction_id", String(128), nullable=False, index=True),
+    Column("created", Float, nullable=False),
+    Column("metric", String(64), nullable=False),
+    Column("record", JSON, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("created", String(32), nullable=False),
+    Column("revoked", String(32), nullable=True),
+)

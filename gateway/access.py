@@ -1,0 +1,124 @@
+"""Who is calling: API keys, held in memory as digests and compared without touching the store."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import insert, select, update
+
+from adapters import tables
+from adapters.store import Store, now
+from gateway.errors import BadRequest, Forbidden, Unauthorized
+
+
+class Role(StrEnum):
+    """What a key may do: `user` the inference listener, `admin` both."""
+
+    USER = "user"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A known key. The secret itself is nowhere kept."""
+
+    key: str
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A row of `turnout keys list`."""
+
+    id: str
+    name: str
+    role: Role
+    created: str
+    revoked: str | None
+
+
+class KeyRing:
+    """The keys of the moment; replaced as a whole when the store's revision changes."""
+
+    def __init__(self, callers: dict[str, Caller]) -> None:
+        self._callers = callers
+
+    def caller(self, authorization: str | None) -> Caller:
+        """The caller behind an `Authorization` header; raises Unauthorized."""
+        if not authorization:
+            raise Unauthorized(
+                "no API key: send `Authorization: Bearer KEY` (make one with `turnout keys create`)"
+            )
+        scheme, _, secret = authorization.partition(" ")
+        caller = self._callers.get(digest(secret.strip())) if scheme.lower() == "bearer" else None
+        if caller is None:
+            raise Unauthorized("unknown API key")
+        return caller
+
+    def admin(self, authorization: str | None) -> Caller:
+        """Like `caller`, and the key must be an admin's; raises Forbidden otherwise."""
+        caller = self.caller(authorization)
+        if caller.role is not Role.ADMIN:
+            raise Forbidden(f"key {caller.key} has the role {caller.role}; this needs {Role.ADMIN}")
+        return caller
+
+
+class KeyStore:
+    """Keys on record: created, listed, revoked."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def create(self, name: str, role: Role, secret: str | None = None) -> tuple[Key, str]:
+        """Make a key; its secret is returned once and never stored."""
+        secret = secret or f"sk-turnout-{secrets.token_urlsafe(24)}"
+        key = Key(f"key_{secrets.token_hex(6)}", name, role, now(), None)
+        row = {
+            "id": key.id,
+            "name": name,
+            "role": role,
+            "created": key.created,
+            "digest": digest(secret),
+        }
+        with self._store.change() as connection:
+            connection.execute(insert(tables.keys).values(row))
+        return key, secret
+
+    def ensure(self, name: str, role: Role, secret: str) -> None:
+        """Make a key with a given secret unless it exists."""
+        found = select(tables.keys.c.id).where(tables.keys.c.digest == digest(secret))
+        with self._store.transaction() as connection:
+            exists = connection.execute(found).first() is not None
+        if not exists:
+            self.create(name, role, secret)
+
+    def revoke(self, key: str) -> None:
+        """End a key; gateways refuse it within seconds."""
+        with self._store.change() as connection:
+            done = connection.execute(
+                update(tables.keys)
+                .where(tables.keys.c.id == key, tables.keys.c.revoked.is_(None))
+                .values(revoked=now())
+            )
+        if done.rowcount == 0:
+            raise BadRequest(f"no live key {key!r}; `turnout keys list` shows them", status=404)
+
+    def keys(self) -> list[Key]:
+        """Every key, oldest first, revoked ones too."""
+        with self._store.transaction() as connection:
+            rows = connection.execute(select(tables.keys).order_by(tables.keys.c.created)).all()
+        return [Key(r.id, r.name, Role(r.role), r.created, r.revoked) for r in rows]
+
+    def ring(self) -> KeyRing:
+        """The live keys, for the request path."""
+        live = select(tables.keys).where(tables.keys.c.revoked.is_(None))
+        with self._store.transaction() as connection:
+            rows = connection.execute(live).all()
+        return KeyRing({r.digest: Caller(r.id, r.name, Role(r.role)) for r in rows})
+
+
+def digest(secret: str) -> str:
+    """SHA-256 in hex. Keys carry 192 random bits, so a slow password hash would buy nothing."""
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,147 @@
+"""Builds the gateway: every part in one place, inside the lifespan, handed to whoever needs it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TypedDict
+
+import aiohttp
+import anyio
+from anyio.abc import TaskGroup
+from fastapi import FastAPI
+from retrieval.retriever import Retriever
+
+from adapters.engines.client import EngineClient
+from adapters.engines.pool import Pool
+from adapters.experiments.book import ExperimentBook
+from adapters.journal import Journal
+from adapters.reconcile import Reconciler
+from adapters.registry import Registry
+from adapters.store import Store
+from gateway.access import KeyStore, Role
+from gateway.background import drain_forever, refresh_forever
+from gateway.catalog import LiveCatalog
+from gateway.deps import Parts
+from gateway.front import Front
+from gateway.openapi import document_hot_paths
+from gateway.pipeline import Pipeline
+from gateway.planning import Planner
+from gateway.record import Recorder
+from gateway.routes import feedback, health, models, route
+from gateway.routes.admin import admin_routes
+from gateway.routes.problems import answer_every_error
+from gateway.settings import Engine, Settings
+from gateway.telemetry import Telemetry
+from gateway.upstream import Upstream
+from retrieval.encoder import StaticEncoder
+
+
+class State(TypedDict):
+    """Lifespan state; read through `deps.parts_of`."""
+
+    parts: Parts
+
+
+def create_app(
+    settings: Settings,
+    *,
+    encoder: Path,
+    admin_port: int,
+    reload: Callable[[], Settings] | None = None,
+) -> Front:
+    """The ASGI application of both listeners.
+
+    Args:
+        encoder: folder of the static embedding model, prepared.
+        admin_port: requests that arrive on this port go to the admin surface.
+        reload: reads the configuration again; None keeps it as it is.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+        async with AsyncExitStack() as stack:
+            yield {"parts": await _open_parts(stack, settings, encoder, reload)}
+
+    public = FastAPI(
+        title="Turnout",
+        description="OpenAI-compatible gateway with tiered routing.",
+        lifespan=lifespan,
+    )
+    for routes in (models.api, feedback.api, route.api, health.api):
+        public.include_router(routes)
+    document_hot_paths(public)
+    admin = FastAPI(title="Turnout admin")
+    admin.include_router(admin_routes)
+    for app in (public, admin):
+        answer_every_error(app)
+    return Front(public, admin, admin_port)
+
+
+async def _open_parts(
+    stack: AsyncExitStack,
+    settings: Settings,
+    encoder: Path,
+    reload: Callable[[], Settings] | None,
+) -> Parts:
+    store = await asyncio.to_thread(Store, settings.store_url)
+    stack.callback(store.close)
+    keys = KeyStore(store)
+    if settings.bootstrap_key is not None:
+        keys.ensure("bootstrap", Role.ADMIN, settings.bootstrap_key.get_secret_value())
+    catalog = LiveCatalog(settings, store, reload)
+    retriever = Retriever(settings.artifact_root / "indexes", StaticEncoder.load(encoder))
+    journal = Journal(settings.state / "journal", limit_bytes=settings.journal.limit_bytes)
+    stack.callback(journal.close)
+    telemetry = Telemetry()
+    session = await stack.enter_async_context(
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True)
+    )
+    tasks = await stack.enter_async_context(_endless_tasks())
+    pools = {
+        engine.name: _open_pool(engine, session, catalog, tasks) for engine in settings.engines
+    }
+    registry = Registry(store, settings.artifact_root)
+    parts = Parts(
+        catalog=catalog,
+        store=store,
+        registry=registry,
+        experiments=ExperimentBook(store, registry),
+        keys=keys,
+        journal=journal,
+        retriever=retriever,
+        pools=pools,
+        pipeline=Pipeline(
+            catalog=catalog,
+            planner=Planner(retriever),
+            pools=pools,
+            upstream=Upstream(session),
+            recorder=Recorder(journal, telemetry),
+        ),
+        telemetry=telemetry,
+    )
+    tasks.start_soon(drain_forever, parts, settings.journal.drain_seconds)
+    tasks.start_soon(refresh_forever, parts)
+    return parts
+
+
+def _open_pool(
+    engine: Engine, session: aiohttp.ClientSession, catalog: LiveCatalog, tasks: TaskGroup
+) -> Pool:
+    """A pool and, for engines that hold adapters, the reconciler that keeps them loaded."""
+    if engine.kind == "openai":
+        return Pool(engine.urls, None)
+    key = engine.key.get_secret_value() if engine.key else None
+    clients = [EngineClient(session, url, key) for url in engine.urls]
+    reconciler = Reconciler(clients, lambda: catalog.now.wanted(engine.name))
+    tasks.start_soon(reconciler.run)
+    return Pool(engine.urls, reconciler)
+
+
+@asynccontextmanager
+async def _endless_tasks() -> AsyncIterator[TaskGroup]:
+    """A task group for work without end: leaving cancels it, and a task that breaks takes the
+    gateway down."""
+    async with anyio.create_task_group() as group:
+        yield group
+        group.cancel_scope.cancel()

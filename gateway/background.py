@@ -1,0 +1,56 @@
+"""What runs beside the requests: the journal's drain, the catalog's refresh, the gauges. Each
+survives its own failures."""
+
+import asyncio
+import logging
+from collections import Counter
+
+from adapters.errors import AdapterError
+from gateway.deps import Parts
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 1.0
+
+
+async def drain_forever(parts: Parts, pause: float) -> None:
+    """Carry the journal to the store; while the store is down, try again with growing pauses up to
+    30 s."""
+    failures = 0
+    while True:
+        await asyncio.sleep(min(pause * 2**failures, 30))
+        try:
+            await asyncio.to_thread(parts.journal.drain, parts.store.take)
+            await asyncio.to_thread(parts.journal.sync)
+            failures = 0
+        except (AdapterError, OSError) as exc:
+            failures = min(failures + 1, 6)
+            logger.warning("the journal waits for the store: %s", exc)
+
+
+async def refresh_forever(parts: Parts) -> None:
+    """Take up changed versions, experiments, keys, packs, routers and indexes; keep the gauges
+    current."""
+    while True:
+        try:
+            if await asyncio.to_thread(parts.catalog.refresh):
+                logger.info("the catalog was refreshed")
+            await asyncio.to_thread(parts.retriever.refresh)
+        except (AdapterError, OSError) as exc:
+            logger.warning("the catalog stays as it is: %s", exc)
+        set_gauges(parts)
+        await asyncio.sleep(REFRESH_SECONDS)
+
+
+def set_gauges(parts: Parts) -> None:
+    """Engines, adapter replicas and the journal, as of now."""
+    telemetry = parts.telemetry
+    telemetry.journal_pending.set(parts.journal.pending)
+    states: Counter[tuple[str, str]] = Counter()
+    for name, pool in parts.pools.items():
+        replicas = pool.replicas.values()
+        telemetry.engine_up.labels(name).set(sum(replica.up for replica in replicas))
+        states.update((v, s) for replica in replicas for v, s in replica.versions.items())
+    telemetry.adapter_replicas.clear()
+    for (version, state), count in states.items():
+        telemetry.adapter_replicas.labels(version, state).set(count)

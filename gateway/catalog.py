@@ -1,0 +1,156 @@
+"""What the request path knows: packs, versions, experiments, keys and the router, held in memory as
+one frozen value.
+
+`LiveCatalog` replaces the value when the store, a pack, the router or the configuration changes; a
+change that does not
+hold together is logged and refused, and the running one stays.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adapters.errors import AdapterError, PackError
+from adapters.experiments.assignment import BASE_ARM, Experiment
+from adapters.experiments.book import ExperimentBook
+from adapters.packs import Pack
+from adapters.reconcile import Wanted
+from adapters.registry import Aliases, Registry, Version
+from adapters.store import Store
+from gateway.access import KeyRing, KeyStore
+from gateway.settings import ConfigurationError, Engine, Price, Settings, Target
+from router.errors import RouterError
+from router.router import Router, current_folder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A pack and the engine that serves its adapters."""
+
+    pack: Pack
+    engine: Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything a request is decided by, as of one moment."""
+
+    settings: Settings
+    domains: Mapping[str, Domain]
+    tiers: Mapping[str, Target]
+    keys: KeyRing
+    router: Router | None
+    aliases: Mapping[str, Aliases] = field(default_factory=dict)
+    versions: Mapping[str, Version] = field(default_factory=dict)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
+
+    @property
+    def general(self) -> Target:
+        """The general tier that unrouted queries go to: the first one configured."""
+        return next(iter(self.tiers.values()))
+
+    def price(self, target: str) -> Price:
+        """A target's price; a domain costs what the general tier on its engine costs."""
+        if target in self.tiers:
+            return self.tiers[target].price
+        engine = self.domains[target].engine.name
+        return next((t.price for t in self.tiers.values() if t.engine == engine), Price())
+
+    @property
+    def dearest_price(self) -> Price:
+        """What the most expensive general tier costs: the yardstick of savings."""
+        return max((tier.price for tier in self.tiers.values()), key=lambda p: p.input + p.output)
+
+    def champion(self, domain: str) -> str | None:
+        return self.aliases.get(domain, Aliases()).champion
+
+    def served_versions(self, domain: str) -> list[str]:
+        """Versions that should be loaded: champion, the one before it, challenger, and arms of an
+        experiment."""
+        aliases = self.aliases.get(domain, Aliases())
+        names: list[str | None] = [aliases.champion, aliases.previous, aliases.challenger]
+        if domain in self.experiments:
+            names += [arm.model for arm in self.experiments[domain].arms if arm.model != BASE_ARM]
+        known = (self.versions.get(name) for name in dict.fromkeys(names) if name)
+        return [version.name for version in known if version and not version.retired]
+
+    def wanted(self, engine: str) -> list[Wanted]:
+        """What an engine's replicas should hold."""
+        return [
+            Wanted(name, self.versions[name].folder)
+            for domain, home in self.domains.items()
+            if home.engine.name == engine
+            for name in self.served_versions(domain)
+        ]
+
+
+class LiveCatalog:
+    """The current catalog. `refresh` blocks and belongs in a thread; reading `now` never does."""
+
+    def __init__(
+        self, settings: Settings, store: Store, reload: Callable[[], Settings] | None
+    ) -> None:
+        self._store = store
+        self._reload = reload
+        self._registry = Registry(store, settings.artifact_root)
+        self._experiments = ExperimentBook(store, self._registry)
+        self._keys = KeyStore(store)
+        self._seen = self._signature(settings)
+        self.now = self._build(settings)
+
+    def refresh(self) -> bool:
+        """Take up what changed since the last look; returns whether anything did."""
+        signature = self._signature(self.now.settings)
+        if signature == self._seen:
+            return False
+        self._seen = signature
+        try:
+            settings = self._reload() if self._reload else self.now.settings
+            self.now = self._build(settings)
+        except (ConfigurationError, AdapterError, RouterError) as exc:
+            logger.error("a change was refused, the running configuration stays: %s", exc)
+            return False
+        return True
+
+    def _build(self, settings: Settings) -> Catalog:
+        domains: dict[str, Domain] = {}
+        for entry in settings.packs:
+            pack = Pack.load(entry.path)
+            if pack.name in domains or any(pack.name == tier.name for tier in settings.targets):
+                raise PackError(
+                    f"{entry.path}: the name {pack.name!r} is taken; names of targets are unique"
+                )
+            domains[pack.name] = Domain(pack, settings.engine(entry.engine))
+        return Catalog(
+            settings=settings,
+            domains=domains,
+            tiers={target.name: target for target in settings.targets},
+            keys=self._keys.ring(),
+            router=_load_router(settings),
+            aliases=self._registry.aliases(),
+            versions={version.name: version for version in self._registry.versions()},
+            experiments=self._experiments.running(),
+        )
+
+    def _signature(self, settings: Settings) -> tuple[object, ...]:
+        """Changes whenever something the catalog is built from may have changed."""
+        files = [settings.artifact_root / "router" / "current.json"]
+        files += [entry.path / "pack.toml" for entry in settings.packs]
+        files += [settings.config_file] if settings.config_file else []
+        return self._store.revision(), *(_stamp(path) for path in files)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_ino)
+
+
+def _load_router(settings: Settings) -> Router | None:
+    folder = current_folder(settings.artifact_root / "router")
+    return Router.load(folder, threshold=settings.router.threshold) if folder else None

@@ -1,0 +1,189 @@
+"""The gateway's own verbs: serve, up, route, keys, doctor."""
+
+import sys
+from typing import Any
+
+import click
+import orjson
+from retrieval.retriever import Retriever
+from rich.console import Console
+from rich.table import Table
+
+from adapters.store import Store
+from gateway.access import KeyStore, Role
+from gateway.catalog import LiveCatalog
+from gateway.doctor import Check, examine
+from gateway.planning import Planner, unit_of
+from gateway.protocols.requests import Endpoint, parse_request
+from gateway.routes.route import describe
+from gateway.server import serve as run_server
+from gateway.settings import Settings
+from gateway.up import Supervisor
+from gateway.workspace import Workspace
+from retrieval.encoder import StaticEncoder
+
+_json = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else."
+)
+
+
+def _listener(command: Any) -> Any:
+    """The options of verbs that listen."""
+    for option in (
+        click.option("--admin-port", type=click.IntRange(0, 65535), help="Admin listener's port."),
+        click.option("--port", type=click.IntRange(0, 65535), help="Inference listener's port."),
+        click.option("--host", help="Address to bind."),
+    ):
+        command = option(command)
+    return command
+
+
+def _settings(
+    workspace: Workspace, host: str | None, port: int | None, admin_port: int | None
+) -> Settings:
+    return workspace.read_settings(
+        {"server.host": host, "server.port": port, "server.admin_port": admin_port}
+    )
+
+
+@click.command()
+@_listener
+@click.pass_obj
+def serve(workspace: Workspace, host: str | None, port: int | None, admin_port: int | None) -> None:
+    """Run the gateway alone; engines are where the configuration says."""
+    run_server(
+        _settings(workspace, host, port, admin_port),
+        encoder=workspace.encoder,
+        reload=lambda: _settings(workspace, host, port, admin_port),
+    )
+
+
+@click.command()
+@_listener
+@click.option(
+    "--train/--no-train", default=None, help="Train first adapters for packs that have none."
+)
+@click.pass_obj
+def up(
+    workspace: Workspace,
+    host: str | None,
+    port: int | None,
+    admin_port: int | None,
+    train: bool | None,
+) -> None:
+    """Run everything on one machine: gateway, embedded engine, first router, indexes and
+    adapters."""
+    settings = workspace.read_settings(
+        {
+            "server.host": host,
+            "server.port": port,
+            "server.admin_port": admin_port,
+            "training.automatic": train,
+        }
+    )
+    sys.exit(Supervisor(workspace, settings).run())
+
+
+@click.command()
+@click.argument("text", nargs=-1)
+@click.option(
+    "--file", "file", type=click.File(encoding="utf-8"), help="Texts, one per line; - for stdin."
+)
+@click.option("--model", default="auto", show_default=True, help="What the caller would ask for.")
+@_json
+@click.pass_obj
+def route(
+    workspace: Workspace, text: tuple[str, ...], file: Any, model: str, as_json: bool
+) -> None:
+    """Decide without generating: where would TEXT go, and with which sources?"""
+    texts = [" ".join(text)] if text else []
+    texts += [line.strip() for line in file if line.strip()] if file else []
+    if not texts:
+        raise click.UsageError("give TEXT or --file")
+    settings = workspace.settings
+    catalog = LiveCatalog(settings, Store(settings.store_url), None).now
+    planner = Planner(
+        Retriever(settings.artifact_root / "indexes", StaticEncoder.load(workspace.encoder))
+    )
+    plans = []
+    for query in texts:
+        body = {"model": model, "messages": [{"role": "user", "content": query}]}
+        request = parse_request(Endpoint.CHAT, orjson.dumps(body))
+        plans.append(
+            {"text": query, **describe(planner.plan(catalog, request, unit_of(request, "")))}
+        )
+    if as_json:
+        click.echo(orjson.dumps(plans[0] if len(plans) == 1 else plans))
+        return
+    table = Table("target", "p", "reason", "model", "sources", "text")
+    for plan in plans:
+        sources = ", ".join(source["id"] for source in plan["sources"])
+        table.add_row(
+            plan["target"],
+            f"{plan['probability']:.2f}",
+            plan["reason"],
+            plan["model"],
+            sources,
+            plan["text"],
+        )
+    Console().print(table)
+
+
+@click.group()
+def keys() -> None:
+    """API keys."""
+
+
+@keys.command("create")
+@click.argument("name")
+@click.option(
+    "--role", type=click.Choice([str(role) for role in Role]), default="user", show_default=True
+)
+@_json
+@click.pass_obj
+def create_key(workspace: Workspace, name: str, role: str, as_json: bool) -> None:
+    """Make a key; its secret is shown this once."""
+    key, secret = KeyStore(Store(workspace.store_url)).create(name, Role(role))
+    if as_json:
+        click.echo(orjson.dumps({"id": key.id, "name": name, "role": role, "secret": secret}))
+    else:
+        click.echo(f"{key.id}  {secret}\nKeep the secret now; only its digest is stored.")
+
+
+@keys.command("list")
+@_json
+@click.pass_obj
+def list_keys(workspace: Workspace, as_json: bool) -> None:
+    """Every key, without secrets."""
+    found = KeyStore(Store(workspace.store_url)).keys()
+    if as_json:
+        click.echo(orjson.dumps(found))
+        return
+    table = Table("id", "name", "role", "created", "revoked")
+    for key in found:
+        table.add_row(key.id, key.name, key.role, key.created, key.revoked or "")
+    Console().print(table)
+
+
+@keys.command("revoke")
+@click.argument("key")
+@click.pass_obj
+def revoke_key(workspace: Workspace, key: str) -> None:
+    """End the key with this id."""
+    KeyStore(Store(workspace.store_url)).revoke(key)
+    click.echo(f"{key} is revoked")
+
+
+@click.command()
+@_json
+@click.pass_obj
+def doctor(workspace: Workspace, as_json: bool) -> None:
+    """Check configuration, store, models, packs and engines, and say what to fix."""
+    checks: list[Check] = examine(workspace)
+    if as_json:
+        click.echo(orjson.dumps({"ok": all(c.ok for c in checks), "checks": checks}))
+    else:
+        for check in checks:
+            mark = click.style("ok  ", fg="green") if check.ok else click.style("FAIL", fg="red")
+            click.echo(f"{mark}  {check.name}: {check.detail}")
+    sys.exit(0 if all(check.ok for check in checks) else 1)

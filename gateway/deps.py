@@ -1,0 +1,57 @@
+"""The parts of a running gateway, and the named dependencies by which routes get at them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Request
+from retrieval.retriever import Retriever
+
+from adapters.engines.pool import Pool
+from adapters.experiments.book import ExperimentBook
+from adapters.journal import Journal
+from adapters.registry import Registry
+from adapters.store import Store
+from gateway.access import Caller, KeyStore
+from gateway.catalog import LiveCatalog
+from gateway.pipeline import Pipeline
+from gateway.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything `create_app` builds, once, inside its lifespan."""
+
+    catalog: LiveCatalog
+    store: Store
+    registry: Registry
+    experiments: ExperimentBook
+    keys: KeyStore
+    journal: Journal
+    retriever: Retriever
+    pools: dict[str, Pool]
+    pipeline: Pipeline
+    telemetry: Telemetry
+
+
+def parts_of(scope: Any) -> Parts:
+    """The parts from a request's ASGI scope; the one cast of lifespan state."""
+    return cast(Parts, scope["state"]["parts"])
+
+
+def _parts(request: Request) -> Parts:
+    return parts_of(request.scope)
+
+
+def _caller(request: Request) -> Caller:
+    keys = parts_of(request.scope).catalog.now.keys
+    return keys.caller(request.headers.get("authorization"))
+
+
+def _admin(request: Request) -> Caller:
+    keys = parts_of(request.scope).catalog.now.keys
+    return keys.admin(request.headers.get("authorization"))
+
+
+PartsDep = Annotated[Parts, Depends(_parts)]
+CallerDep = Annotated[Caller, Depends(_caller)]
+AdminDep = Annotated[Caller, Depends(_admin)]

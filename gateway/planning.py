@@ -1,0 +1,195 @@
+"""From a request to a plan: target, arm, passages and the models to try in order. Pure: no engine
+is asked, nothing is logged.
+
+The dry run (`/v1/route`, `turnout route`) is exactly this.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapters.experiments.assignment import BASE_ARM, Assignment, assign
+from adapters.registry import Aliases
+from gateway.catalog import Catalog
+from gateway.errors import BadRequest
+from gateway.protocols.requests import Endpoint, InferenceRequest
+from gateway.settings import Engine
+from retrieval.errors import IndexingError
+from retrieval.passages import Passage
+from retrieval.prompt import ground
+from retrieval.retriever import Retriever
+from router.decision import Decision, Reason
+from router.policy import query_text
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model to ask: an adapter version, or with `version` None the engine's base model."""
+
+    engine: Engine
+    version: str | None
+
+    @property
+    def model(self) -> str:
+        return self.version or self.engine.model
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will happen to a request. `candidates` are tried in order; the first is what was
+    decided."""
+
+    decision: Decision
+    candidates: tuple[Candidate, ...]
+    assignment: Assignment | None = None
+    pinned: bool = False
+    query: str = ""
+    passages: tuple[Passage, ...] = ()
+    index_version: str | None = None
+    system_prompt: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def body(self, request: InferenceRequest, candidate: Candidate) -> dict[str, Any]:
+        """The engine's body: the caller's, with our model name and the grounded messages."""
+        body = {**request.body, "model": candidate.model}
+        if request.endpoint is Endpoint.CHAT:
+            messages: list[dict[str, Any]] = request.messages
+            if self.system_prompt and not any(
+                m["role"] in ("system", "developer") for m in messages
+            ):
+                messages = [{"role": "system", "content": self.system_prompt}, *messages]
+            body["messages"] = ground(messages, self.passages) if self.passages else messages
+        if request.stream:
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        return body
+
+
+class Planner:
+    """Decides by a catalog. Needs the retriever for passages; knows nothing of replicas."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        self._retriever = retriever
+
+    def plan(self, catalog: Catalog, request: InferenceRequest, unit: str) -> Plan:
+        """Raises BadRequest for a model or domain nobody serves."""
+        started = time.perf_counter()
+        query = query_text(request.messages) if request.messages else request.prompt
+        decision, version = _decide(catalog, request, query)
+        routed = time.perf_counter()
+        if decision.target not in catalog.domains:
+            engine = catalog.settings.engine(catalog.tiers[decision.target].engine)
+            return Plan(
+                decision,
+                (Candidate(engine, None),),
+                query=query,
+                seconds={"route": routed - started},
+            )
+        passages = self._passages(catalog, request, decision.target, query)
+        retrieved = time.perf_counter()
+        assignment = None if version else _assign(catalog, decision.target, unit)
+        return Plan(
+            decision=decision,
+            candidates=_candidates(catalog, decision.target, version, assignment),
+            assignment=assignment,
+            pinned=version is not None,
+            query=query,
+            passages=passages,
+            index_version=self._retriever.versions().get(decision.target) if passages else None,
+            system_prompt=catalog.domains[decision.target].pack.system_prompt,
+            seconds={
+                "route": routed - started,
+                "retrieve": retrieved - routed,
+                "assign": time.perf_counter() - retrieved,
+            },
+        )
+
+    def _passages(
+        self, catalog: Catalog, request: InferenceRequest, domain: str, query: str
+    ) -> tuple[Passage, ...]:
+        pack = catalog.domains[domain].pack
+        top_k = pack.top_k if request.extras.top_k is None else request.extras.top_k
+        if top_k == 0 or not query or request.endpoint is not Endpoint.CHAT:
+            return ()
+        version = request.extras.index
+        try:
+            return tuple(
+                self._retriever.search(
+                    domain, query, top_k=top_k, min_score=pack.min_score, version=version
+                )
+            )
+        except IndexingError as exc:
+            if version is None:
+                raise
+            raise BadRequest(str(exc), param="turnout.retrieval.index", status=404) from exc
+
+
+def unit_of(request: InferenceRequest, key: str) -> str:
+    """The unit of assignment, as 32 hex digits: equal for equal senders, and not readable as
+    one."""
+    return hashlib.blake2b((request.unit or key).encode(), digest_size=16).hexdigest()
+
+
+def _decide(catalog: Catalog, request: InferenceRequest, query: str) -> tuple[Decision, str | None]:
+    """The decision and, for a pinned model, the exact version."""
+    model = catalog.settings.aliases.get(request.model, request.model)
+    domain = request.extras.domain
+    if domain is not None and domain not in catalog.domains and domain not in catalog.tiers:
+        known = ", ".join((*catalog.domains, *catalog.tiers))
+        raise BadRequest(
+            f"turnout.domain {domain!r} is not served; known are {known}", param="turnout.domain"
+        )
+    if model == "auto":
+        if domain is not None:
+            return Decision(domain, 1.0, reason=Reason.EXPLICIT_DOMAIN), None
+        return _route(catalog, query), None
+    if model in catalog.domains:
+        return Decision(model, 1.0, reason=Reason.EXPLICIT_DOMAIN), None
+    if model in catalog.tiers:
+        return Decision(model, 1.0, reason=Reason.EXPLICIT_MODEL), None
+    version = catalog.versions.get(model)
+    if version and model in catalog.served_versions(version.manifest.domain):
+        return Decision(version.manifest.domain, 1.0, reason=Reason.EXPLICIT_MODEL), model
+    raise BadRequest(
+        f"the model {request.model!r} does not exist or is not served; "
+        "GET /v1/models lists what is",
+        param="model",
+        code="model_not_found",
+        status=404,
+    )
+
+
+def _route(catalog: Catalog, query: str) -> Decision:
+    if catalog.router is None:
+        return Decision(catalog.general.name, 1.0, reason=Reason.NO_ROUTER)
+    decision = catalog.router.decide(query, allowed=catalog.domains.keys())
+    if decision.target in catalog.domains:
+        return decision
+    return Decision(
+        target=catalog.general.name,
+        probability=decision.probability,
+        probabilities=decision.probabilities,
+        reason=decision.reason,
+        router_version=decision.router_version,
+    )
+
+
+def _assign(catalog: Catalog, domain: str, unit: str) -> Assignment | None:
+    experiment = catalog.experiments.get(domain)
+    return assign(experiment, unit) if experiment else None
+
+
+def _candidates(
+    catalog: Catalog, domain: str, version: str | None, assignment: Assignment | None
+) -> tuple[Candidate, ...]:
+    """The decided model, then the champion and the one before it, then the base (CONTRACT section
+    7)."""
+    engine = catalog.domains[domain].engine
+    if assignment is not None and assignment.arm.model == BASE_ARM:
+        return (Candidate(engine, None),)
+    aliases = catalog.aliases.get(domain, Aliases())
+    first = assignment.arm.model if assignment else version
+    chain = dict.fromkeys((first, aliases.champion, aliases.previous))
+    versions = [name for name in chain if name in catalog.versions]
+    return tuple(Candidate(engine, name) for name in (*versions, None))

@@ -1,0 +1,158 @@
+"""One request's course from arrival to record: the clock, the tally, and what becomes of them in
+journal and metrics."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from adapters.errors import JournalFull
+from adapters.interactions import Interaction, Outcome
+from adapters.journal import Journal
+from gateway.access import Caller
+from gateway.planning import Candidate, Plan
+from gateway.protocols.requests import InferenceRequest
+from gateway.settings import Price
+from gateway.streaming import Tally
+from gateway.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request, what was planned for it, and how far it came. Instants are `time.perf_counter`
+    seconds."""
+
+    request: InferenceRequest
+    caller: Caller
+    unit: str
+    plan: Plan
+    request_id: str
+    started: float
+    price: Price
+    dearest: Price
+    candidate: Candidate
+    asked: float = 0.0
+    first_token: float | None = None
+    fallback: str = ""
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def overhead(self) -> float:
+        """Seconds from arrival until the engine was asked."""
+        return (self.asked or time.perf_counter()) - self.started
+
+    @property
+    def reason(self) -> str:
+        """The decision's reason and, if the first choice could not serve, what answered instead and
+        why."""
+        return (
+            f"{self.plan.decision.reason}; {self.fallback}"
+            if self.fallback
+            else self.plan.decision.reason
+        )
+
+    @property
+    def assigned_arm(self) -> tuple[str | None, str | None, float]:
+        """Experiment, arm and propensity; all absent outside experiments."""
+        assignment = self.plan.assignment
+        if assignment is None:
+            return None, None, 1.0
+        return assignment.experiment, assignment.arm.name, assignment.propensity
+
+
+class Recorder:
+    """Writes the finished exchange down, before its last byte leaves. Never fails a request."""
+
+    def __init__(self, journal: Journal, telemetry: Telemetry) -> None:
+        self._journal = journal
+        self._telemetry = telemetry
+
+    def planned(self, exchange: Exchange) -> None:
+        """Count a decision and an assignment."""
+        decision = exchange.plan.decision
+        self._telemetry.decisions.labels(decision.target, decision.reason).inc()
+        self._telemetry.route_confidence.labels(decision.target).observe(decision.probability)
+        if exchange.plan.assignment is not None:
+            experiment, arm, _ = exchange.assigned_arm
+            self._telemetry.assignments.labels(experiment, arm).inc()
+        for component, seconds in exchange.plan.seconds.items():
+            self._telemetry.overhead_seconds.labels(component).observe(seconds)
+        if "retrieve" in exchange.plan.seconds:
+            self._telemetry.retrieval_seconds.observe(exchange.plan.seconds["retrieve"])
+            self._telemetry.retrieval_hits.observe(len(exchange.plan.passages))
+
+    def finished(self, exchange: Exchange, outcome: Outcome, error: str | None = None) -> None:
+        """Append the interaction to the journal and count how it ended."""
+        ended = time.perf_counter()
+        exchange.tally.settle()
+        self._count(exchange, outcome, ended)
+        if not exchange.request.extras.log:
+            return
+        try:
+            self._journal.append(
+                "interaction", _interaction(exchange, outcome, error, ended).to_record()
+            )
+        except JournalFull as exc:
+            self._telemetry.journal_dropped.inc()
+            logger.error("interaction %s is lost: %s", exchange.tally.id, exc)
+        self._telemetry.overhead_seconds.labels("log").observe(time.perf_counter() - ended)
+
+    def _count(self, exchange: Exchange, outcome: Outcome, ended: float) -> None:
+        telemetry, tally = self._telemetry, exchange.tally
+        target, model = exchange.plan.decision.target, exchange.candidate.model
+        endpoint = exchange.request.endpoint.label
+        telemetry.requests.labels(endpoint, target, model, outcome).inc()
+        telemetry.request_seconds.labels(endpoint, target).observe(ended - exchange.started)
+        telemetry.overhead_seconds.labels("total").observe(exchange.overhead)
+        telemetry.tokens.labels("input", target, model).inc(tally.prompt_tokens)
+        telemetry.tokens.labels("output", target, model).inc(tally.completion_tokens)
+        cost = _cost(exchange.price, tally)
+        telemetry.cost.labels(target, model).inc(cost)
+        telemetry.cost_saved.inc(max(0.0, _cost(exchange.dearest, tally) - cost))
+        if exchange.first_token is not None:
+            telemetry.first_token_seconds.labels(target).observe(
+                exchange.first_token - exchange.started
+            )
+
+
+def _cost(price: Price, tally: Tally) -> float:
+    return (price.input * tally.prompt_tokens + price.output * tally.completion_tokens) / 1e6
+
+
+def _interaction(
+    exchange: Exchange, outcome: Outcome, error: str | None, ended: float
+) -> Interaction:
+    request, plan, tally = exchange.request, exchange.plan, exchange.tally
+    experiment, arm, arm_propensity = exchange.assigned_arm
+    first = exchange.first_token
+    return Interaction(
+        id=tally.id or f"failed-{exchange.request_id}",
+        created=time.time(),
+        endpoint=request.endpoint.label,
+        key=exchange.caller.key,
+        unit=exchange.unit,
+        session=request.extras.session,
+        requested_model=request.model,
+        target=plan.decision.target,
+        model=exchange.candidate.model,
+        probability=plan.decision.probability,
+        reason=exchange.reason,
+        propensity=plan.decision.propensity,
+        router_version=plan.decision.router_version,
+        experiment=experiment,
+        arm=arm,
+        arm_propensity=arm_propensity,
+        index_version=plan.index_version,
+        sources=tuple(passage.id for passage in plan.passages),
+        request=request.body,
+        response={"text": tally.text, "finish_reason": tally.finish_reason},
+        prompt_tokens=tally.prompt_tokens,
+        completion_tokens=tally.completion_tokens,
+        outcome=outcome,
+        error=error,
+        overhead_ms=exchange.overhead * 1e3,
+        first_token_ms=None if first is None else (first - exchange.started) * 1e3,
+        total_ms=(ended - exchange.started) * 1e3,
+        train=request.extras.train,
+    )

@@ -1,0 +1,1 @@
+"""The ordinary routes, one file per subject: parse, call, return."""

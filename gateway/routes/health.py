@@ -1,0 +1,38 @@
+"""Liveness, readiness and metrics."""
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from gateway.background import set_gauges
+from gateway.deps import PartsDep
+from gateway.errors import EngineFailed
+
+api = APIRouter(tags=["operations"])
+
+
+class Health(BaseModel):
+    """The process is alive (`/healthz`), or an engine can answer (`/readyz`)."""
+
+    status: str = "ok"
+
+
+@api.get("/healthz")
+async def healthz() -> Health:
+    """Alive: the event loop answers. Says nothing of engines."""
+    return Health()
+
+
+@api.get("/readyz")
+async def readyz(parts: PartsDep) -> Health:
+    """Ready: an engine for general queries can answer; 503 until then."""
+    engine = parts.catalog.now.general.engine
+    if not parts.pools[engine].up():
+        raise EngineFailed(503, f"no replica of engine {engine!r} answers yet")
+    return Health()
+
+
+@api.get("/metrics")
+async def metrics(parts: PartsDep) -> Response:
+    """Prometheus text format."""
+    set_gauges(parts)
+    return Response(parts.telemetry.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

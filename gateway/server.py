@@ -1,0 +1,51 @@
+"""Runs the gateway: one event loop, two listening sockets, one process."""
+
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from gateway.app import create_app
+from gateway.settings import ConfigurationError, Settings
+
+logger = logging.getLogger(__name__)
+
+
+def serve(
+    settings: Settings, *, encoder: Path, reload: Callable[[], Settings] | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way get 30 s to end."""
+    public = _listen(settings.server.host, settings.server.port)
+    admin = _listen(settings.server.host, settings.server.admin_port)
+    app = create_app(settings, encoder=encoder, admin_port=admin.getsockname()[1], reload=reload)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=30,
+    )
+    logger.info("listening on %s, admin on %s", public.getsockname(), admin.getsockname())
+    uvicorn.Server(config).run(sockets=[public, admin])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port} ({exc.strerror}); "
+            "choose another with --port or --admin-port"
+        ) from exc
+    listener.listen(2048)
+    return listener

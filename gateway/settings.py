@@ -1,0 +1,294 @@
+"""Every setting, with its type, its bounds and how to choose it. Nothing else reads the
+environment.
+
+Sources, first wins: command-line overrides, `TURNOUT_*` variables, the TOML file. A name nobody
+knows stops the start.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "TURNOUT_"
+CONFIG_FILE = "turnout.toml"
+# Variables that are ours but no settings.
+_OTHER_VARIABLES = frozenset({"TURNOUT_CONFIG", "TURNOUT_DATA"})
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message names the setting and the nearest right one."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(_Group):
+    host: str = Field(
+        "127.0.0.1", description="Address both listeners bind; 0.0.0.0 in a container."
+    )
+    port: int = Field(8080, ge=0, le=65535, description="Inference listener; 0 takes a free port.")
+    admin_port: int = Field(8081, ge=0, le=65535, description="Admin listener; keep it private.")
+    max_body_bytes: int = Field(
+        8 * 2**20,
+        ge=1024,
+        description="Larger request bodies get 413; raise it for long documents.",
+    )
+    max_inflight: int = Field(
+        512,
+        ge=1,
+        description="Requests answered at once; more get 429. Size it to what engines can queue.",
+    )
+
+
+class StoreSettings(_Group):
+    url: str | None = Field(
+        None, description="SQLAlchemy URL; default: turnout.db in the state folder."
+    )
+
+
+class Artifacts(_Group):
+    root: Path | None = Field(
+        None, description="Adapters, indexes, routers; default: artifacts in the state folder."
+    )
+
+
+class Models(_Group):
+    cache: Path = Field(
+        Path("~/.cache/turnout/models"),
+        description="Where the default models are prepared, once per machine.",
+    )
+    embeddings: Path | None = Field(
+        None,
+        description="Folder of a model2vec model; default: one distilled from all-MiniLM-L6-v2.",
+    )
+
+
+class RouterSettings(_Group):
+    threshold: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Below this probability the general model answers; default: the fitted one.",
+    )
+    examples: tuple[Path, ...] = Field(
+        (),
+        description="JSONL files of {text, label} beside the packs' own, with the `general` lines.",
+    )
+
+
+class Engine(_Group):
+    name: str = Field(min_length=1, description="How targets and packs refer to it.")
+    kind: Literal["vllm", "embedded", "openai"] = "vllm"
+    urls: tuple[str, ...] = Field(
+        min_length=1, description="Base URLs of its replicas, without /v1."
+    )
+    model: str = Field(min_length=1, description="Served base model name.")
+    path: Path | None = Field(
+        None, description="embedded only: model folder; default: SmolLM2-135M-Instruct."
+    )
+    key: SecretStr | None = Field(None, description="Bearer key the engine asks for.")
+    timeout: float = Field(
+        300, gt=0, description="Seconds without a byte from the engine before giving up."
+    )
+
+
+class Price(_Group):
+    input: float = Field(0.0, ge=0, description="Per million prompt tokens.")
+    output: float = Field(0.0, ge=0, description="Per million completion tokens.")
+
+
+class Target(_Group):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    engine: str
+    price: Price = Price()
+
+
+class PackSettings(_Group):
+    path: Path
+    engine: str
+
+
+class JournalSettings(_Group):
+    drain_seconds: float = Field(
+        0.5, gt=0, le=60, description="Pause between deliveries to the store."
+    )
+    limit_bytes: int = Field(
+        4 * 2**30, ge=2**20, description="Most the journal may hold for a store that is down."
+    )
+
+
+class Training(_Group):
+    automatic: bool = Field(
+        True, description="`turnout up` trains a first adapter for packs that have none."
+    )
+    minutes: float = Field(6.0, gt=0, description="Time budget of such a run.")
+
+
+class Settings(BaseSettings):
+    """The whole configuration, frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    config_file: Path | None = Field(
+        None, description="Where the file's values came from; set by `load`."
+    )
+    state: Path = Field(Path("state"), description="Folder of everything this system writes.")
+    server: Server = Server()
+    store: StoreSettings = StoreSettings()
+    artifacts: Artifacts = Artifacts()
+    models: Models = Models()
+    router: RouterSettings = RouterSettings()
+    journal: JournalSettings = JournalSettings()
+    training: Training = Training()
+    engines: tuple[Engine, ...] = ()
+    targets: tuple[Target, ...] = ()
+    packs: tuple[PackSettings, ...] = ()
+    aliases: dict[str, str] = Field(
+        default_factory=dict,
+        description='Names existing applications use, e.g. "gpt-4o-mini" = "auto".',
+    )
+    bootstrap_key: SecretStr | None = Field(
+        None, description="First admin key; set it from the environment."
+    )
+
+    @property
+    def store_url(self) -> str:
+        return self.store.url or f"sqlite:///{self.state}/turnout.db"
+
+    @property
+    def artifact_root(self) -> Path:
+        return self.artifacts.root or self.state / "artifacts"
+
+    @property
+    def model_cache(self) -> Path:
+        return self.models.cache.expanduser()
+
+    def engine(self, name: str) -> Engine:
+        return next(engine for engine in self.engines if engine.name == name)
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        names = [engine.name for engine in self.engines]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two engines share a name: {names}")
+        used = [target.engine for target in self.targets] + [pack.engine for pack in self.packs]
+        for name in used:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; engines are {names}"
+                raise ValueError(f"engine {name!r} is not configured{hint}")
+        if self.engines and not self.targets:
+            raise ValueError("no [[targets]]: name at least one general model")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load` passes the file's values as init arguments, so the environment must stand before
+        # them.
+        return env_settings, init_settings
+
+
+def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the configuration file, the environment and `overrides` (dotted names, from the command
+    line).
+
+    Raises:
+        ConfigurationError: one line that names the file, the setting and, for a misspelling, the
+        nearest right one.
+    """
+    path = config or _found_file()
+    values = {**_read_toml(path), "config_file": path} if path else {}
+    _reject_unknown_variables(os.environ)
+    try:
+        settings = Settings(**values)
+        return _override(settings, overrides or {})
+    except ValidationError as exc:
+        raise ConfigurationError(_explain(exc, path)) from exc
+
+
+def _override(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+    for dotted, value in overrides.items():
+        if value is None:
+            continue
+        group, _, name = dotted.rpartition(".")
+        if group:
+            part = getattr(settings, group)
+            changed = type(part).model_validate({**part.model_dump(), name: value})
+            settings = settings.model_copy(update={group: changed})
+        else:
+            settings = settings.model_copy(update={name: value})
+    return settings
+
+
+def _found_file() -> Path | None:
+    if named := os.environ.get("TURNOUT_CONFIG"):
+        return Path(named)
+    return Path(CONFIG_FILE) if Path(CONFIG_FILE).exists() else None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigurationError(f"{path}: cannot be read ({exc.strerror})") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"{path}: not valid TOML ({exc})") from exc
+
+
+def _reject_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in environment:
+        head = variable.split("__")[0]
+        if variable.startswith(PREFIX) and head not in known | _OTHER_VARIABLES:
+            raise ConfigurationError(f"environment variable {variable}: {_nearest(head, known)}")
+
+
+def _explain(exc: ValidationError, path: Path | None) -> str:
+    """The first problem as one line; pydantic's own text covers several screens."""
+    problem = exc.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    source = f"{path}: " if path else ""
+    if problem["type"] != "extra_forbidden":
+        return f"{source}{where}: {problem['msg']}"
+    return f"{source}{where}: {_nearest(str(problem['loc'][-1]), _siblings(problem['loc']))}"
+
+
+def _siblings(location: tuple[int | str, ...]) -> set[str]:
+    """The setting names that are right beside `location`."""
+    model: type[BaseModel] = Settings
+    for part in location[:-1]:
+        if isinstance(part, str):
+            annotation = model.model_fields[part].annotation
+            inner = getattr(annotation, "__args__", (annotation,))[0]
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return set(model.model_fields)
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), 1, cutoff=0.5)
+    return (
+        f"no such setting; did you mean {near[0]!r}?"
+        if near
+        else f"no such setting; known: {', '.join(sorted(known))}"
+    )

@@ -1,0 +1,78 @@
+"""What the `turnout` command hands to every verb: configured places, and data that several
+packages' verbs share.
+
+The verbs declare, as Protocols, which of these they need; nothing is read or prepared before it is
+asked for.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from adapters.packs import Pack, read_jsonl
+from gateway.model_cache import ModelCache
+from gateway.settings import Settings, load
+from retrieval.documents import read_documents
+
+
+class Workspace:
+    """Settings and places, by the command line's `--config` and `--state`."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, Path] = {}
+
+    def place(self, option: str, path: Path) -> None:
+        """Take `--config` or `--state` from the command line."""
+        self._places[option] = path
+
+    @cached_property
+    def settings(self) -> Settings:
+        return self.read_settings()
+
+    def read_settings(self, overrides: Mapping[str, Any] | None = None) -> Settings:
+        """Read configuration file and environment afresh; `overrides` by dotted name, None for
+        unset."""
+        return load(
+            self._places.get("config"), {"state": self._places.get("state"), **(overrides or {})}
+        )
+
+    @property
+    def state(self) -> Path:
+        return self.settings.state
+
+    @property
+    def artifacts(self) -> Path:
+        return self.settings.artifact_root
+
+    @property
+    def store_url(self) -> str:
+        return self.settings.store_url
+
+    @cached_property
+    def encoder(self) -> Path:
+        return ModelCache(self.settings).encoder()
+
+    @cached_property
+    def base_model(self) -> Path:
+        return ModelCache(self.settings).base_model()
+
+    @property
+    def packs(self) -> tuple[Path, ...]:
+        return tuple(entry.path for entry in self.settings.packs)
+
+    def routing_examples(self) -> list[dict[str, str]]:
+        """Routing lines of every pack, and of the files in `router.examples`."""
+        lines = [line for path in self.packs for line in Pack.load(path).routing_examples()]
+        for path in self.settings.router.examples:
+            lines += [row for _, row in read_jsonl(path)]
+        return lines
+
+    def routing_documents(self) -> dict[str, list[str]]:
+        """Document texts of every pack that has some, by the pack's name."""
+        packs = [Pack.load(path) for path in self.packs]
+        return {
+            pack.name: [document.text for document in read_documents(pack.documents)]
+            for pack in packs
+            if pack.documents is not None
+        }

@@ -1,0 +1,133 @@
+"""Nothing that was appended is lost: not by kill -9, a store that is down, or a full disk."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.errors import JournalFull
+from adapters.journal import Journal, Record
+
+
+def drained(folder: Path) -> list[str]:
+    """Ids of everything a new process finds."""
+    found: list[Record] = []
+    journal = Journal(folder)
+    journal.drain(found.extend)
+    journal.close()
+    return [record["id"] for record in found]
+
+
+def test_records_arrive_once_and_in_order(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, segment_bytes=200, batch=3)
+    found: list[Record] = []
+    for number in range(25):
+        journal.append("interaction", {"id": str(number)})
+        if number % 10 == 0:
+            journal.drain(found.extend)
+    assert journal.holds("24") and not journal.holds("0")
+    journal.drain(found.extend)
+    assert [record["id"] for record in found] == [str(number) for number in range(25)]
+    assert journal.pending == 0
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1, "delivered segments are deleted"
+    journal.close()
+
+
+def test_a_store_that_is_down_loses_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, segment_bytes=100)
+    for number in range(20):
+        journal.append("interaction", {"id": str(number)})
+
+    def broken(_records: list[Record]) -> None:
+        raise ConnectionError("down")
+
+    with pytest.raises(ConnectionError):
+        journal.drain(broken)
+    assert journal.pending == 20
+    found: list[Record] = []
+    journal.drain(found.extend)
+    assert [record["id"] for record in found] == [str(number) for number in range(20)]
+    journal.close()
+
+
+def test_a_killed_process_loses_nothing_it_had_appended(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from adapters.journal import Journal
+        journal = Journal(Path(sys.argv[1]), segment_bytes=500)
+        for number in range(10**6):
+            journal.append("interaction", {"id": str(number)})
+            print(number, flush=True)
+        """
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    acknowledged = [process.stdout.readline().strip() for _ in range(300)]
+    process.send_signal(signal.SIGKILL)
+    acknowledged += process.stdout.read().split()
+    process.stdout.close()
+    process.wait()
+    found = drained(tmp_path)
+    assert set(acknowledged) <= set(found)
+    assert len(found) == len(set(found))
+    assert drained(tmp_path) == [], "an adopted segment is delivered once"
+
+
+def test_a_living_process_keeps_its_segments(tmp_path: Path) -> None:
+    alive = Journal(tmp_path)
+    alive.append("interaction", {"id": "mine"})
+    assert drained(tmp_path) == []
+    alive.close()
+    assert drained(tmp_path) == ["mine"]
+
+
+@given(torn=st.binary(max_size=60))
+def test_damaged_lines_are_set_aside_and_the_rest_arrives(
+    tmp_path_factory: pytest.TempPathFactory, torn: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    line = b'{"kind":"interaction","id":"%d"}\n'
+    middle = torn.replace(b"\n", b"") + b"\n"
+    (folder / "0-1.jsonl").write_bytes(line % 1 + middle + line % 2 + b'{"kind":"inter')
+    assert [i for i in drained(folder) if i in ("1", "2")] == ["1", "2"]
+    assert (folder / "damaged.log").read_bytes() == (middle if middle.strip() else middle)
+
+
+def test_a_full_disk_drops_the_record_and_keeps_the_journal_whole(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append("interaction", {"id": "before"})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    size = next(tmp_path.glob("*.jsonl")).stat().st_size
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, hard))
+        with pytest.raises(JournalFull, match=os.strerror(27)):
+            journal.append("interaction", {"id": "does not fit", "text": "x" * 100})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    journal.append("interaction", {"id": "after"})
+    assert journal.dropped == 1
+    journal.close()
+    assert drained(tmp_path) == ["before", "after"]
+
+
+def test_the_limit_bounds_what_waits(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, limit_bytes=100)
+    journal.append("interaction", {"id": "fits"})
+    with pytest.raises(JournalFull, match="the limit is 100"):
+        journal.append("interaction", {"id": "x", "text": "y" * 100})
+    journal.drain(lambda _records: None)
+    journal.append("interaction", {"id": "fits again", "text": "y" * 20})
+    journal.close()

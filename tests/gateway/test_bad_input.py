@@ -75,7 +75,7 @@ def shared(
     st.none() | st.booleans() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4)
     | st.dictionaries(
-        st.sampled_from(["model", "messages", "role", "content", "turnout", "stream", "user"]), inner
+        st.sampled_from(["model", "messages", "role", "content", "turnout", "stream"]), inner
     ),
     max_leaves=12,
 ))  # fmt: skip

@@ -173,7 +173,8 @@ def test_metrics_tell_what_happened(gateway: Running) -> None:
     gateway.chat("x", model="nobody")
     text = gateway.metrics()
     for line in (
-        'turnout_requests_total{endpoint="chat.completions",model="tiny",outcome="ok",target="espresso"} 1.0',
+        'turnout_requests_total{endpoint="chat.completions",model="tiny",'
+        'outcome="ok",target="espresso"} 1.0',
         'turnout_decisions_total{reason="classifier",target="espresso"} 1.0',
         'turnout_tokens_total{direction="input",model="tiny",target="general"} 7.0',
         'turnout_errors_total{error_type="caller_not_found"} 1.0',

@@ -1,0 +1,8 @@
+"""Which target answers a query: a small, fast, calibrated classifier and the rules around it."""
+
+from router.decision import GENERAL, Decision, Reason
+from router.errors import RouterError
+from router.policy import query_text
+from router.router import Router, current_folder
+
+__all__ = ["GENERAL", "Decision", "Reason", "Router", "RouterError", "current_folder", "query_text"]

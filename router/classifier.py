@@ -1,0 +1,94 @@
+"""The linear classifier at serving time: weights multiplied out into one row per word, in numpy.
+
+A text is described by three vectors (see `router.design`): its words and pairs of words, the
+fragments of its words, and the static embeddings of its pieces. The second and third are sums
+over words, so a known word's share of the log-odds is one row that was computed when fitting.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from router.errors import ArtefactError
+from router.features import Features, Vocabulary
+
+Floats = npt.NDArray[np.float32]
+
+# Columns of a word's row before its three shares of the log-odds.
+LEXICAL_SQUARE, RARITY_SQUARE, PIECES = 0, 1, 2
+SHARES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LinearClassifier:
+    """Log-odds of each label.
+
+    `words` [words, 3 + 3 labels] holds per word: the square of its weight in the first vector,
+    the square of its rarity, its number of pieces, and its shares of the log-odds by itself, by
+    its fragments and by its pieces. `pairs` [pairs, 1 + labels] holds the square and the share.
+    The rest serves words that are not known.
+    """
+
+    words: Floats
+    pairs: Floats
+    fragment_rarity: Floats
+    fragments: Floats
+    pieces: Floats
+    unseen_rarity: Floats
+    bias: Floats
+
+    def logits(self, features: Features, vocabulary: Vocabulary) -> npt.NDArray[np.float64]:
+        """One value per label."""
+        count = len(self.bias)
+        total = self.words[features.words].sum(axis=0)
+        if features.unseen:
+            total += self._unseen(features.unseen, vocabulary)
+        lexical, square = total[SHARES : SHARES + count], float(total[LEXICAL_SQUARE])
+        if features.pairs:
+            pairs = self.pairs[features.pairs].sum(axis=0)
+            lexical, square = lexical + pairs[1:], square + float(pairs[0])
+        result = self.bias.astype(np.float64)
+        if square:
+            result += lexical * square**-0.5
+        if total[RARITY_SQUARE]:
+            result += total[SHARES + count : SHARES + 2 * count] * total[RARITY_SQUARE] ** -0.5
+        if total[PIECES]:
+            result += total[SHARES + 2 * count :] * total[PIECES] ** -0.5
+        return result
+
+    def _unseen(self, words: list[str], vocabulary: Vocabulary) -> Floats:
+        """What unknown words add up to, by their fragments and pieces."""
+        count = len(self.bias)
+        total = np.zeros(SHARES + 3 * count, dtype=np.float32)
+        rarity = float(self.unseen_rarity[0])
+        total[RARITY_SQUARE] = len(words) * rarity * rarity
+        pieces = [row for word in words for row in vocabulary.pieces_of(word)]
+        if pieces:
+            total[PIECES] = len(pieces)
+            total[SHARES + 2 * count :] = self.pieces[pieces].sum(axis=0)
+        cut = [rows for word in words if (rows := vocabulary.fragments_of(word))]
+        if cut:
+            rows = [row for each in cut for row in each]
+            sizes = [len(each) for each in cut]
+            weights = self.fragment_rarity[rows]
+            squares = np.add.reduceat(weights * weights, np.cumsum([0, *sizes[:-1]]))
+            weights *= np.repeat(rarity * squares**-0.5, sizes)
+            total[SHARES + count : SHARES + 2 * count] = weights @ self.fragments[rows]
+        return total
+
+    @classmethod
+    def load(cls, file: Path) -> "LinearClassifier":
+        try:
+            tensors = load_file(file)
+            return cls(**{field.name: tensors[field.name] for field in fields(cls)})
+        except (OSError, SafetensorError, KeyError) as exc:
+            raise ArtefactError(f"{file} does not hold a router's weights: {exc!r}") from exc
+
+    def save(self, file: Path) -> None:
+        # safetensors writes memory as it lies; only C order is read back as it was.
+        tensors = {f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}
+        save_file(tensors, file)

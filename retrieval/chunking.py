@@ -9,9 +9,9 @@ from retrieval.passages import Passage
 
 # Each separator stays with the text before it, so that joining the pieces gives the text again.
 HEADING = re.compile(r"(?m)^(?=#{1,6} )")
-PARAGRAPH = re.compile(r"(?<=\n)(?=\n*\S)(?<=\n\n)")
-SENTENCE = re.compile(r"(?<=[.!?。！？\n])(?=\s*\S)(?<=[\s。！？])")
-WORD = re.compile(r"(?<=\s)(?=\S)")
+PARAGRAPH = re.compile(r"(?<=\n\n)")
+SENTENCE = re.compile(r"(?<=[.!?]\s)|(?<=[。！？\n])")
+WORD = re.compile(r"(?<=\s)")
 SEPARATORS = (HEADING, PARAGRAPH, SENTENCE, WORD)
 
 
@@ -55,10 +55,11 @@ def split(text: str, chunking: Chunking) -> list[str]:
     pieces: list[str] = []
     current = ""
     for unit in _units(text, chunking.size - chunking.overlap):
-        if current and len(current) + len(unit) > chunking.size:
+        section = HEADING.match(unit) is not None
+        full = len(current) + len(unit) > chunking.size
+        if current and (full or (section and len(current) >= chunking.size // 2)):
             pieces.append(current.strip())
-            starts_section = HEADING.match(unit) is not None
-            current = "" if starts_section else _tail(current, chunking.overlap)
+            current = "" if section else _tail(current, chunking.overlap)
         current += unit
     pieces.append(current.strip())
     return [piece for piece in pieces if piece]
@@ -76,7 +77,10 @@ def _units(text: str, limit: int, level: int = 0) -> Iterator[str]:
 
 
 def _tail(text: str, length: int) -> str:
-    """The last whole words of `text`, at most `length` characters of it."""
+    """The last whole sentences of `text`, or else words, in at most `length` characters."""
     tail = text[len(text) - length :] if length else ""
-    _, space, rest = tail.partition(" ")
-    return rest if space else ""
+    for separator in (SENTENCE, WORD):
+        cut = separator.search(tail)
+        if cut and tail[cut.end() :].strip():
+            return tail[cut.end() :]
+    return ""

@@ -51,6 +51,10 @@ class StaticEncoder:
                 f"{folder}: the tokenizer has {tokenizer.get_vocab_size()} tokens, "
                 f"the table {len(table)}"
             )
+        # As saved by its makers the tokenizer cuts at 128 tokens and fills up with padding, which
+        # would be summed like words.
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
         unknown = tokenizer.token_to_id("[UNK]")
         if unknown is not None:
             table[unknown] = 0.0

@@ -25,8 +25,9 @@ def fitted_temperature(logits: Matrix, labels: Labels) -> float:
 
 
 def log_loss(probabilities: Matrix, labels: Labels) -> float:
-    chosen = probabilities[np.arange(len(labels)), labels]
-    return float(np.mean(-np.log(np.clip(chosen, 1e-12, None))))
+    """Mean negative logarithm of the right labels' probabilities."""
+    chosen = np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None))
+    return -float(np.mean(chosen))
 
 
 def fitted_threshold(probabilities: Matrix, labels: Labels, general: int | None) -> float:
@@ -35,7 +36,7 @@ def fitted_threshold(probabilities: Matrix, labels: Labels, general: int | None)
     At least 1 / labels, which never abstains. Of equally good thresholds the lowest wins, so a
     specialist is not passed over for nothing. Without a general label nothing can be gained.
     """
-    lowest = 1.0 / probabilities.shape[1]
+    lowest = 1.0 / len(probabilities[0])
     if general is None:
         return lowest
     best, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)

@@ -30,8 +30,9 @@ MIN_FRAGMENT_WORDS = 2
 class Design:
     """A vocabulary with the rarities that weigh it.
 
-    The first `seen` words come from the training texts; the others are the embedding model's
-    whole words, which are known so that serving need not cut them up.
+    The first `seen` words come from the training texts; the others, if any, are the embedding
+    model's whole words, which are known so that serving need not cut them up. `shapes` [words,
+    fragments] and `cuts` [words, pieces] say what each word is made of.
     """
 
     vocabulary: Vocabulary
@@ -41,47 +42,62 @@ class Design:
     pair_rarity: Matrix
     fragment_rarity: Matrix
     unseen_rarity: float
+    shapes: sp.csr_array
+    cuts: sp.csr_array
 
     @classmethod
-    def of(cls, texts: Sequence[str], embeddings: PieceEmbeddings) -> "Design":
-        """The vocabulary of `texts`, in an order that depends on nothing else."""
+    def of(
+        cls, texts: Sequence[str], embeddings: PieceEmbeddings, *, whole_words: bool = True
+    ) -> "Design":
+        """The vocabulary of `texts`, in an order that depends on nothing else.
+
+        Without `whole_words` the decisions are the same and slower; the design is made sooner.
+        """
         found = [words_of(text) for text in texts]
         words = Counter(word for each in found for word in set(each))
         pairs = _common((set(pairs_of(each)) for each in found), MIN_PAIR_TEXTS)
         parts = _common((fragments(word) for word in words), MIN_FRAGMENT_WORDS)
         seen = sorted(words)
         whole = [p for p in embeddings.pieces if WORD.fullmatch(p) and p not in words]
+        names = [*seen, *whole] if whole_words else seen
+        vocabulary = Vocabulary(names, pairs, parts, embeddings.pieces)
+        fragment_rarity = _rarity(parts.values(), len(words))
         unseen = float(_rarity([0], len(texts))[0])
         return cls(
-            Vocabulary([*seen, *whole], pairs, parts, embeddings.pieces),
+            vocabulary,
             embeddings,
             seen=len(seen),
             word_rarity=np.concatenate(
-                [_rarity([words[word] for word in seen], len(texts)), np.full(len(whole), unseen)]
+                [
+                    _rarity([words[word] for word in seen], len(texts)),
+                    np.full(len(names) - len(seen), unseen),
+                ]
             ),
             pair_rarity=_rarity(pairs.values(), len(texts)),
-            fragment_rarity=_rarity(parts.values(), len(words)),
+            fragment_rarity=fragment_rarity,
             unseen_rarity=unseen,
+            shapes=_shapes(vocabulary, fragment_rarity),
+            cuts=_indicators(
+                [vocabulary.pieces_of(name) for name in names], len(embeddings.pieces)
+            ),
         )
 
     def matrix(self, texts: Sequence[str]) -> sp.csr_array:
         """One row per text: words, pairs, fragments, embedding. Words not in the vocabulary
         are left out, so these must be texts the vocabulary was made of."""
         features = [self.vocabulary.features(text) for text in texts]
-        names = list(self.vocabulary.words)
-        words = _indicators([f.words for f in features], len(names))
+        words = _indicators([f.words for f in features], len(self.vocabulary.words))
         pairs = _indicators([f.pairs for f in features], len(self.vocabulary.pairs))
         lexical = sp.hstack(
             [words[:, : self.seen] * self.word_rarity[: self.seen], pairs * self.pair_rarity]
         ).tocsr()
         rarity = np.asarray(words @ self.word_rarity**2)
-        shapes = (words * self.word_rarity).tocsr() @ self._shapes(names)
-        cuts = self._cuts(names)
-        counts = np.asarray(words @ np.asarray(cuts.sum(axis=1)).ravel())
-        embedded = words @ (cuts @ self.embeddings.vectors)
+        shapes = (words * self.word_rarity).tocsr() @ self.shapes
+        counts = np.asarray(words @ _row_sums(self.cuts))
+        embedded = words @ (self.cuts @ self.embeddings.vectors)
         return sp.hstack(
             [
-                _divided(lexical, np.asarray(lexical.power(2).sum(axis=1)).ravel()),
+                _divided(lexical, _row_sums(lexical.power(2))),
                 _divided(shapes, rarity),
                 _divided(sp.csr_array(embedded), counts),
             ]
@@ -89,21 +105,20 @@ class Design:
 
     def folded(self, weights: Matrix, bias: Matrix) -> LinearClassifier:
         """The serving form of a head with `weights` [columns of matrix(), labels]."""
-        vocabulary, names, seen = self.vocabulary, list(self.vocabulary.words), self.seen
+        vocabulary, seen = self.vocabulary, self.seen
         ends = np.cumsum([seen, len(vocabulary.pairs), len(vocabulary.fragments)])
         by_word, by_pair, by_fragment, by_dimension = np.split(weights, ends)
         by_piece = self.embeddings.vectors @ by_dimension
-        cuts = self._cuts(names)
-        squares = np.zeros((len(names), SHARES))
+        squares = np.zeros((len(vocabulary.words), SHARES))
         squares[:seen, LEXICAL_SQUARE] = self.word_rarity[:seen] ** 2
         squares[:, RARITY_SQUARE] = self.word_rarity**2
-        squares[:, PIECES] = np.asarray(cuts.sum(axis=1)).ravel()
-        alone = np.zeros((len(names), len(bias)))
+        squares[:, PIECES] = _row_sums(self.cuts)
+        alone = np.zeros((len(squares), len(bias)))
         alone[:seen] = self.word_rarity[:seen, None] * by_word
-        shaped = self.word_rarity[:, None] * (self._shapes(names) @ by_fragment)
+        shaped = self.word_rarity[:, None] * (self.shapes @ by_fragment)
         pair_squares = self.pair_rarity[:, None] ** 2
         return LinearClassifier(
-            words=_single(np.hstack([squares, alone, shaped, cuts @ by_piece])),
+            words=_single(np.hstack([squares, alone, shaped, self.cuts @ by_piece])),
             pairs=_single(np.hstack([pair_squares, self.pair_rarity[:, None] * by_pair])),
             fragment_rarity=_single(self.fragment_rarity),
             fragments=_single(by_fragment),
@@ -112,16 +127,12 @@ class Design:
             bias=_single(bias),
         )
 
-    def _shapes(self, words: Sequence[str]) -> sp.csr_array:
-        """Each word's fragments by rarity, scaled to length one."""
-        rows = [self.vocabulary.fragments_of(word) for word in words]
-        weighed = _indicators(rows, len(self.vocabulary.fragments)) * self.fragment_rarity
-        return _divided(weighed.tocsr(), np.asarray(weighed.power(2).sum(axis=1)).ravel())
 
-    def _cuts(self, words: Sequence[str]) -> sp.csr_array:
-        """How often each word holds each piece."""
-        rows = [self.vocabulary.pieces_of(word) for word in words]
-        return _indicators(rows, len(self.vocabulary.pieces))
+def _shapes(vocabulary: Vocabulary, rarity: Matrix) -> sp.csr_array:
+    """Each word's fragments by rarity, scaled to length one."""
+    rows = [vocabulary.fragments_of(word) for word in vocabulary.words]
+    weighed = sp.csr_array(_indicators(rows, len(vocabulary.fragments)) * rarity)
+    return _divided(weighed, _row_sums(weighed.power(2)))
 
 
 def _common(sets: Iterable[Iterable[str]], least: int) -> dict[str, int]:
@@ -150,3 +161,7 @@ def _divided(matrix: sp.csr_array, squares: Matrix) -> sp.csr_array:
 
 def _single(matrix: Matrix) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(matrix, dtype=np.float32)
+
+
+def _row_sums(matrix: sp.csr_array) -> Matrix:
+    return np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel()

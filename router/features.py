@@ -14,8 +14,8 @@ from pathlib import Path
 from router.errors import ArtefactError
 
 # A question stands at the beginning or the end of a long text; what is between is its material.
-HEAD_CHARACTERS = 1_500
-TAIL_CHARACTERS = 500
+HEAD_CHARACTERS = 1_200
+TAIL_CHARACTERS = 400
 WORD = re.compile(r"[^\W_]+")
 MAX_WORD = 40
 # Unknown words cost ten times what known ones do; past this many the text says little anyway.

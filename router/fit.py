@@ -49,7 +49,7 @@ class FitArguments:
     """
 
     strength: float = 10.0
-    document_weight: float = 0.3
+    document_weight: float = 0.1
     folds: int = 5
     seed: int = 0
     threshold: float | None = None
@@ -99,18 +99,10 @@ def fit(
     """
     arguments = arguments or FitArguments()
     data = _prepared(examples, documents or {})
-    folds = min(arguments.folds, int(np.bincount(data.labels).min()))
-    logits = np.zeros((len(data.texts), len(data.names)))
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=arguments.seed)
-    for done, (inside, outside) in enumerate(splitter.split(data.texts, data.labels)):
-        on_progress(done, folds + 1)
-        vocabulary, classifier = _fitted(data, inside, embeddings, arguments)
-        for row in outside:
-            features = vocabulary.features(data.texts[row])
-            logits[row] = classifier.logits(features, vocabulary)
-    on_progress(folds, folds + 1)
-    vocabulary, classifier = _fitted(data, np.arange(len(data.texts)), embeddings, arguments)
-    on_progress(folds + 1, folds + 1)
+    logits = _out_of_fold(data, embeddings, arguments, on_progress)
+    everything = np.arange(len(data.texts))
+    design, classifier = _fitted(data, everything, embeddings, arguments, whole_words=True)
+    on_progress(arguments.folds + 1, arguments.folds + 1)
     temperature = fitted_temperature(logits, data.labels)
     probabilities = softmax(logits / temperature)
     general = data.names.index(GENERAL) if GENERAL in data.names else None
@@ -118,7 +110,7 @@ def fit(
     if threshold is None:
         threshold = fitted_threshold(probabilities, data.labels, general)
     return FittedRouter(
-        vocabulary=vocabulary,
+        vocabulary=design.vocabulary,
         classifier=classifier,
         labels=data.names,
         temperature=temperature,
@@ -156,18 +148,40 @@ def _prepared(examples: Sequence[Example], documents: Mapping[str, Sequence[str]
     )
 
 
+def _out_of_fold(
+    data: _Data, embeddings: PieceEmbeddings, arguments: FitArguments, on_progress: Progress
+) -> Matrix:
+    """Log-odds [queries, labels], each from a classifier that has not seen the query."""
+    folds = min(arguments.folds, int(np.bincount(data.labels).min()))
+    logits = np.zeros((len(data.texts), len(data.names)))
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=arguments.seed)
+    for done, (inside, outside) in enumerate(splitter.split(data.texts, data.labels)):
+        on_progress(done, arguments.folds + 1)
+        design, classifier = _fitted(data, inside, embeddings, arguments, whole_words=False)
+        for row in outside:
+            features = design.vocabulary.features(data.texts[row])
+            logits[row] = classifier.logits(features, design.vocabulary)
+    on_progress(arguments.folds, arguments.folds + 1)
+    return logits
+
+
 def _fitted(
-    data: _Data, rows: Labels, embeddings: PieceEmbeddings, arguments: FitArguments
-) -> tuple[Vocabulary, LinearClassifier]:
+    data: _Data,
+    rows: Labels,
+    embeddings: PieceEmbeddings,
+    arguments: FitArguments,
+    *,
+    whole_words: bool,
+) -> tuple[Design, LinearClassifier]:
     texts = [data.texts[row] for row in rows] + data.documents
     labels = np.concatenate([data.labels[rows], data.document_labels])
     weights = np.ones(len(texts))
     weights[len(rows) :] = arguments.document_weight
-    design = Design.of(texts, embeddings)
+    design = Design.of(texts, embeddings, whole_words=whole_words)
     model = LogisticRegression(C=arguments.strength, max_iter=1_000, tol=1e-3)
     model.fit(design.matrix(texts), labels, sample_weight=weights)
     coefficients, bias = _per_label(model)
-    return design.vocabulary, design.folded(coefficients.T, bias)
+    return design, design.folded(coefficients.T, bias)
 
 
 def _per_label(model: LogisticRegression) -> tuple[Matrix, Matrix]:

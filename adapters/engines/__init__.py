@@ -1,1 +1,1 @@
-"""Model servers that adapters run on: the embedded engine, and the client for any engine that speaks vLLM's HTTP."""
+"""Model servers that adapters run on: the embedded engine, and a client for any vLLM-like one."""

@@ -15,8 +15,8 @@ def answer_every_error(app: FastAPI) -> None:
     """Register the handlers; after this no error leaves `app` in another shape."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    # Starlette raises what its handler for Exception has answered again, and the server then drops the
-    # connection: that one is for surprises only.
+    # Starlette raises what its handler for Exception has answered again, and the server then
+    # drops the connection: that one is for surprises only.
     for kind in (*OURS, Exception):
         app.add_exception_handler(kind, _any)
 

@@ -1,0 +1,1 @@
+"""From interactions and packs to better adapters; runs in processes of its own."""

@@ -1,0 +1,205 @@
+"""The verbs `turnout train` and `turnout evaluate`."""
+
+import json
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import click
+
+from adapters.manifest import ALLOWED_RANKS
+from adapters.registry import Registry
+from adapters.store import Store
+from training.endpoint import Endpoint
+from training.errors import TrainingError
+from training.evaluate import Evaluation
+from training.evaluate import evaluate as evaluate_rows
+from training.progress import Bar
+from training.rows import Row, read_chat
+
+if TYPE_CHECKING:
+    from training.jobs import Result
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class Workspace(Protocol):
+    """What these verbs need of the command's workspace."""
+
+    @property
+    def state(self) -> Path:
+        """State directory."""
+
+    @property
+    def artifacts(self) -> Path:
+        """Artifact root."""
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy URL of the store."""
+
+    @property
+    def base_model(self) -> Path:
+        """Folder of the base model."""
+
+    @property
+    def packs(self) -> tuple[Path, ...]:
+        """Folders of the configured packs."""
+
+
+@click.command()
+@click.argument("domain")
+@click.option("--data", type=_FILE, help="Chat JSONL in place of the pack's train.jsonl.")
+@click.option(
+    "--from-log", is_flag=True, help="Add answers from the log that feedback corrected or praised."
+)
+@click.option("--method", type=click.Choice(["sft"]), default="sft", show_default=True)
+@click.option("--epochs", type=click.IntRange(1, 100), help="At most so many passes over the data.")
+@click.option(
+    "--minutes", type=click.FloatRange(0, min_open=True), help="Time for the training itself."
+)
+@click.option(
+    "--rank",
+    type=click.Choice([str(rank) for rank in ALLOWED_RANKS]),
+    default="16",
+    show_default=True,
+)
+@click.option("--rslora", is_flag=True, help="Scale by the square root of the rank (rsLoRA).")
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, 1, min_open=True), help="Peak learning rate."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--promote", is_flag=True, help="Make the version champion if the gate passes it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def train(
+    workspace: Workspace,
+    /,
+    domain: str,
+    data: Path | None,
+    from_log: bool,
+    method: Literal["sft"],
+    rank: str,
+    promote: bool,
+    as_json: bool,
+    **tuning: Any,
+) -> None:
+    """Train an adapter for DOMAIN: curate, split, train, evaluate against the base model, register.
+
+    The version is registered whatever the gate says; it becomes challenger if the verdict is
+    `pass`. Exit code 1 means that --promote was asked for and refused.
+    """
+    try:
+        # PyTorch takes seconds to import and is not needed to evaluate a server.
+        from training.jobs import Job, run
+        from training.sft import SftSettings
+    except ModuleNotFoundError as exc:
+        raise click.ClickException(
+            f"`turnout train` needs {exc.name}: pip install 'turnout[train]'"
+        ) from exc
+    chosen = {name: value for name, value in tuning.items() if value is not None}
+    job = Job(
+        domain=domain,
+        base_model=workspace.base_model,
+        folder=workspace.state / "training" / _run_id(domain),
+        packs=workspace.packs,
+        data=data,
+        from_log=from_log,
+        promote=promote,
+        settings=SftSettings(method=method, rank=int(rank), **chosen),
+    )
+    store = Store(workspace.store_url)
+    try:
+        with Bar() as bar:
+            result = run(job, store, Registry(store, workspace.artifacts), bar)
+    except TrainingError as exc:
+        raise click.ClickException(str(exc)) from exc
+    finally:
+        store.close()
+    click.echo(json.dumps(result.as_json()) if as_json else _story(result))
+    if promote and not result.promoted:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--data",
+    type=_FILE,
+    required=True,
+    help="Chat JSONL whose last message is the expected answer.",
+)
+@click.option(
+    "--against", multiple=True, help="Another model to compare with, on the same rows; repeatable."
+)
+@click.option("--task", "tasks", multiple=True, help="Only rows of this task; repeatable.")
+@click.option(
+    "--url", default="http://127.0.0.1:8080", show_default=True, help="Gateway or engine."
+)
+@click.option("--key", help="API key.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True)
+@click.option("--retrieval", is_flag=True, help="Let a gateway add passages to the questions.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def evaluate(
+    model: str,
+    data: Path,
+    against: tuple[str, ...],
+    tasks: tuple[str, ...],
+    url: str,
+    key: str | None,
+    concurrency: int,
+    retrieval: bool,
+    as_json: bool,
+) -> None:
+    """Score MODEL (an engine's model, an adapter version, a domain, or `auto`) on chat lines.
+
+    Exit code 1 means that not one row was answered.
+    """
+    endpoint = Endpoint(url, key=key, concurrency=concurrency, retrieval=retrieval)
+    try:
+        rows = [row for row in read_chat(data) if not tasks or row.task in tasks]
+        with Bar() as bar:
+            results = [_evaluate(name, rows, endpoint, bar) for name in (model, *against)]
+    except TrainingError as exc:
+        raise click.ClickException(str(exc)) from exc
+    mine, others = results[0], results[1:]
+    click.echo(json.dumps(mine.as_json(others)) if as_json else _table(mine, others))
+    if mine.errored == mine.n:
+        raise click.exceptions.Exit(1)
+
+
+def _evaluate(name: str, rows: list[Row], endpoint: Endpoint, bar: Bar) -> Evaluation:
+    bar.stage(f"ask {name}")
+    return evaluate_rows(
+        name, rows, endpoint.answers(name), lambda done, total: bar.advance(done, total, {})
+    )
+
+
+def _run_id(domain: str) -> str:
+    return f"{domain}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _story(result: "Result") -> str:
+    trained = result.trained
+    place = "champion" if result.promoted else "registered"
+    return (
+        f"{result.manifest.version} ({place})\n"
+        f"{result.judgement.verdict}: {result.judgement.reason}\n"
+        f"{trained.steps} steps in {trained.seconds:.0f} s, {trained.rows_per_second} rows/s\n"
+        f"{_table(result.candidate, result.rivals)}"
+    )
+
+
+def _table(mine: Evaluation, others: tuple[Evaluation, ...] | list[Evaluation]) -> str:
+    lines = [f"{mine.model}: {mine.n} rows, {mine.errored} errored, score {mine.score:.3f}"]
+    for name, task in mine.tasks.items():
+        lines.append(f"  {name:24} {task.metric:12} {task.score:.3f}  ({len(task.values)} rows)")
+        for other in others:
+            found = mine.against(other, name)
+            low, high = found.ci95
+            lines.append(
+                f"    against {other.model}: {found.score:.3f}, difference {found.difference:+.3f} "
+                f"[{low:+.3f}, {high:+.3f}]"
+            )
+    return "\n".join(lines)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapters.errors import AdapterError, PackError
+from adapters.errors import AdapterError, PackError, StoreUnavailable
 from adapters.experiments.assignment import BASE_ARM, Experiment
 from adapters.experiments.book import ExperimentBook
 from adapters.packs import Pack
@@ -102,17 +102,23 @@ class LiveCatalog:
         self.now = self._build(settings)
 
     def refresh(self) -> bool:
-        """Take up what changed since the last look; returns whether anything did."""
+        """Take up what changed since the last look; returns whether anything did.
+
+        Raises StoreUnavailable when the store does not answer.
+        """
         signature = self._signature(self.now.settings)
         if signature == self._seen:
             return False
-        self._seen = signature
         try:
             settings = self._reload() if self._reload else self.now.settings
             self.now = self._build(settings)
+        except StoreUnavailable:
+            raise  # nothing is wrong with the change: it is taken up when the store is back
         except (ConfigurationError, AdapterError, RouterError) as exc:
             logger.error("a change was refused, the running configuration stays: %s", exc)
+            self._seen = signature
             return False
+        self._seen = signature
         return True
 
     def _build(self, settings: Settings) -> Catalog:

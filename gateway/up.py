@@ -5,6 +5,7 @@ Each of them is a process of its own; this one only starts them, watches them an
 """
 
 import asyncio
+import os
 import secrets
 import signal
 import sys
@@ -204,7 +205,10 @@ class Supervisor:
             f"training a first adapter for {pack.name}; the base model answers meanwhile"
         )
         minutes = str(self._settings.training.minutes)
-        command = ["train", pack.name, "--promote", "--minutes", minutes, "--json", *self._places]
+        # Threads that share a processor with the engine's would wait for each other at every layer.
+        spare = str(max(1, (os.cpu_count() or 1) // 2))
+        command = ["train", pack.name, "--promote", "--minutes", minutes, "--threads", spare]
+        command += ["--json", *self._places]
         log = self._logs / f"train-{pack.name}.log"
         with log.open("ab") as err:
             process = await asyncio.create_subprocess_exec(

@@ -69,6 +69,9 @@ class Workspace(Protocol):
 @click.option(
     "--learning-rate", type=click.FloatRange(0, 1, min_open=True), help="Peak learning rate."
 )
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Processor threads [default: every processor]."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--promote", is_flag=True, help="Make the version champion if the gate passes it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -81,6 +84,7 @@ def train(
     from_log: bool,
     method: Literal["sft"],
     rank: str,
+    threads: int | None,
     promote: bool,
     as_json: bool,
     **tuning: Any,
@@ -107,6 +111,7 @@ def train(
         data=data,
         from_log=from_log,
         promote=promote,
+        threads=threads,
         settings=SftSettings(method=method, rank=int(rank), **chosen),
     )
     store = Store(workspace.store_url)

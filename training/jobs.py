@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from adapters.manifest import Manifest, Metric, TrainingFacts, config_hash
 from adapters.registry import Aliases, Registry
 from adapters.store import Store
@@ -41,6 +43,7 @@ class Job:
     data: Path | None = None
     from_log: bool = False
     promote: bool = False
+    threads: int | None = None
     settings: SftSettings = SftSettings()
 
     def as_json(self) -> dict[str, Any]:
@@ -84,6 +87,8 @@ def run(job: Job, store: Store, registry: Registry, reporter: Reporter) -> Resul
     The version becomes its domain's challenger if the gate passes it, and champion if the job
     says so too.
     """
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
     job.folder.mkdir(parents=True, exist_ok=True)
     _write(job.folder / "arguments.json", job.as_json())
     reporter.stage("curate")

@@ -38,7 +38,7 @@ class SftSettings:
     rank: int = 16
     alpha: int = 32
     rslora: bool = False
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     batch_size: int = 8
     epochs: int = 4
     patience: int = 1

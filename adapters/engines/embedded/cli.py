@@ -89,7 +89,14 @@ def engine(
     loaded = LoadedModel.load(folder, max_lora_rank=max_lora_rank)
     batcher = Batcher(loaded, max_batch_size, max_model_len, max_loras)
     app = create_app(batcher, served_model_name)
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
     listener = config.bind_socket()
     address = f"http://{host}:{listener.getsockname()[1]}"
     click.echo(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from adapters.engines.embedded.answers import AnswerWriter, Body, usage
 from adapters.engines.embedded.batcher import BASE_MODEL, Batcher, GenerationRequest
@@ -100,8 +101,7 @@ class Completions:
         stream = self._worker.submit(requests)
         prompt_tokens = sum(map(len, prompts))
         if asked.stream:
-            events = _events(stream, writer, prompt_tokens, asked.include_usage)
-            return StreamingResponse(events, media_type="text/event-stream")
+            return EventStream(stream, writer, prompt_tokens, asked.include_usage)
         try:
             await _finished(stream, request)
         except ClientDisconnect:
@@ -148,10 +148,28 @@ class Completions:
         return self._model.encode(prompt, add_special_tokens=add_special_tokens)
 
 
+class EventStream(StreamingResponse):
+    """Answers as server-sent events; what nobody reads any more is not computed."""
+
+    def __init__(
+        self, stream: Stream, writer: AnswerWriter, prompt_tokens: int, include_usage: bool
+    ) -> None:
+        events = _events(stream, writer, prompt_tokens, include_usage)
+        super().__init__(events, media_type="text/event-stream")
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # Here and not in the generator: one that was never begun does not run its `finally`.
+            self._stream.close()
+
+
 async def _events(
     stream: Stream, writer: AnswerWriter, prompt_tokens: int, include_usage: bool
 ) -> AsyncIterator[bytes]:
-    """Server-sent events; a failure after the first is an event too, and the end."""
+    """A failure after the first event is an event too, and the end."""
     answered = 0
     offsets = [0] * len(stream.sequences)
     try:
@@ -167,8 +185,6 @@ async def _events(
             yield _event(writer.closing(usage(prompt_tokens, answered)))
     except EngineFailure as exc:
         yield _event(exc.body())
-    finally:
-        stream.close()
     yield b"data: [DONE]\n\n"
 
 

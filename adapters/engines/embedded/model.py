@@ -71,6 +71,8 @@ class LoadedModel:
             ModelUnusable: no such folder, or a model whose attention the row cache cannot
                 represent.
         """
+        if not (folder / "config.json").is_file():
+            raise ModelUnusable(f"{folder} holds no model (config.json is missing)")
         try:
             config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
             _check_attention(config)

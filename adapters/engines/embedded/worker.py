@@ -44,26 +44,31 @@ class Stream:
         self._open = set(range(len(sequences)))
 
     @property
-    def prompt_tokens(self) -> int:
-        return sum(len(sequence.prompt) for sequence in self.sequences)
+    def unfinished(self) -> int:
+        """Answers that are still to be computed."""
+        return len(self._open)
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
-        while self._open:
+        remaining = len(self.sequences)
+        while remaining:
             delta = await self._queue.get()
             if isinstance(delta, EngineFailure):
-                self._open.clear()
                 raise delta
-            if delta.finish_reason is not None:
-                self._open.discard(delta.index)
+            remaining -= delta.finish_reason is not None
             yield delta
 
     def put(self, item: Delta | EngineFailure) -> None:
         """On the event loop only."""
+        if isinstance(item, EngineFailure):
+            self._open.clear()
+        elif item.finish_reason is not None:
+            self._open.discard(item.index)
         self._queue.put_nowait(item)
 
     def close(self) -> None:
         """Stop computing whatever is not finished."""
         if self._open:
+            self._open.clear()
             self._worker.cancel(self)
 
 
@@ -99,6 +104,7 @@ class Worker:
         self._batcher, self._metrics, self._max_waiting = batcher, metrics, max_waiting
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._readers: dict[Sequence, _Reader] = {}
+        self._streams: list[Stream] = []  # of the event loop
         self._thread = threading.Thread(target=self._run, name="engine-compute", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -123,10 +129,13 @@ class Worker:
             ContextOverflow, AdapterNotFound: from the batcher, before anything is queued.
             Overloaded: too many wait already.
         """
-        if self._metrics.load.waiting + len(requests) > self._max_waiting:
-            raise Overloaded(f"{self._metrics.load.waiting} requests wait already; try again later")
+        self._streams = [stream for stream in self._streams if stream.unfinished]
+        unfinished = sum(stream.unfinished for stream in self._streams)
+        if unfinished + len(requests) > self._batcher.max_batch_size + self._max_waiting:
+            raise Overloaded(f"{unfinished} requests are waiting or running; try again later.")
         sequences = [self._batcher.prepare(request) for request in requests]
         stream = Stream(self, sequences)
+        self._streams.append(stream)
         now = time.monotonic()
         readers = {s: _Reader(stream, index, now) for index, s in enumerate(sequences)}
         self._inbox.put(lambda: self._begin(readers))

@@ -34,7 +34,7 @@ def test_unsupported_models(
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnusable, match="cannot be loaded"):
+    with pytest.raises(ModelUnusable, match="holds no model"):
         LoadedModel.load(tmp_path / "nothing", dtype=torch.float32)
 
 

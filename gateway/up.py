@@ -172,7 +172,7 @@ class Supervisor:
 
     def _development_key(self) -> str:
         """A key for trying things out, kept readable for its owner in the state folder."""
-        path = self._settings.state / "development.key"
+        path = self._workspace.development_key_file
         self._settings.state.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.touch(mode=0o600)

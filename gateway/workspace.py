@@ -58,6 +58,17 @@ class Workspace:
         return ModelCache(self.settings).base_model()
 
     @property
+    def development_key_file(self) -> Path:
+        """Where `turnout up` keeps the key it prints, readable for its owner."""
+        return self.state / "development.key"
+
+    @property
+    def development_key(self) -> str | None:
+        """The key of a system that was started here with `turnout up`."""
+        file = self.development_key_file
+        return file.read_text().strip() if file.exists() else None
+
+    @property
     def packs(self) -> tuple[Path, ...]:
         return tuple(entry.path for entry in self.settings.packs)
 

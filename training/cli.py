@@ -5,6 +5,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 import click
 
@@ -21,6 +22,7 @@ from training.rows import Row, read_chat
 if TYPE_CHECKING:
     from training.jobs import Result
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -42,6 +44,10 @@ class Workspace(Protocol):
     @property
     def base_model(self) -> Path:
         """Folder of the base model."""
+
+    @property
+    def development_key(self) -> str | None:
+        """Key of the system that runs on this state folder, if `turnout up` made one."""
 
     @property
     def packs(self) -> tuple[Path, ...]:
@@ -142,11 +148,13 @@ def train(
 @click.option(
     "--url", default="http://127.0.0.1:8080", show_default=True, help="Gateway or engine."
 )
-@click.option("--key", help="API key.")
+@click.option("--key", help="API key [default: the one `turnout up` keeps in the state folder].")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True)
 @click.option("--retrieval", is_flag=True, help="Let a gateway add passages to the questions.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
 def evaluate(
+    workspace: Workspace,
     model: str,
     data: Path,
     against: tuple[str, ...],
@@ -161,6 +169,8 @@ def evaluate(
 
     Exit code 1 means that not one row was answered.
     """
+    if key is None and urlsplit(url).hostname in _LOOPBACK:
+        key = workspace.development_key
     endpoint = Endpoint(url, key=key, concurrency=concurrency, retrieval=retrieval)
     try:
         rows = [row for row in read_chat(data) if not tasks or row.task in tasks]

@@ -4,6 +4,7 @@ import time
 
 import pytest
 from openai import NotFoundError
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.gateway.harness import Running, assert_error
 from tests.serving import wait_for
@@ -183,3 +184,13 @@ def test_metrics_tell_what_happened(gateway: Running) -> None:
         assert line in text
     cost = (7 * 1 + 8 * 2) / 1e6
     assert f'turnout_cost_total{{model="tiny",target="general"}} {cost}' in text
+
+
+def test_metrics_are_prometheus_text_and_the_api_page_names_the_hot_paths(
+    gateway: Running,
+) -> None:
+    gateway.chat(GENERAL)
+    families = {family.name for family in text_string_to_metric_families(gateway.metrics())}
+    assert {"turnout_requests", "turnout_request_seconds", "turnout_engine_up"} <= families
+    paths = gateway.http.get("/openapi.json").json()["paths"]
+    assert {"/v1/chat/completions", "/v1/completions", "/v1/feedback", "/v1/route"} <= set(paths)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,9 @@ from training.endpoint import Endpoint
 from training.errors import EndpointError
 from training.evaluate import evaluate
 from training.rows import Row
+
+# A state folder on which no system runs.
+NO_SYSTEM = SimpleNamespace(development_key=None)
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ def test_the_verb_prints_one_document(
     engine.adapters["better"] = "/nowhere"
     data = write_chat(tmp_path / "eval.jsonl", asked)
     arguments = ["better", "--data", str(data), "--against", "tiny", "--url", url, "--json"]
-    result = CliRunner().invoke(verb, arguments)
+    result = CliRunner().invoke(verb, arguments, obj=NO_SYSTEM)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {
         "model": "better",
@@ -100,7 +104,8 @@ def test_the_verb_prints_one_document(
 
 def test_the_verb_explains_what_is_wrong(url: str, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{}")
-    bad = CliRunner().invoke(verb, ["tiny", "--data", str(tmp_path / "bad.jsonl"), "--url", url])
+    arguments = ["tiny", "--data", str(tmp_path / "bad.jsonl"), "--url", url]
+    bad = CliRunner().invoke(verb, arguments, obj=NO_SYSTEM)
     assert bad.exit_code == 1
     assert "bad.jsonl:1:" in bad.stderr and "Traceback" not in bad.stderr
     missing = CliRunner().invoke(verb, ["tiny", "--data", str(tmp_path / "none.jsonl")])

@@ -32,7 +32,7 @@ from rich.table import Table
 DOMAINS = ("medical", "legal", "finance", "maintenance", "telecom")
 TASK = "clause_type"
 PORT, ADMIN_PORT, ENGINE_PORT = 8180, 8181, 8190
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 170)
 
 
 @dataclass(frozen=True, slots=True)

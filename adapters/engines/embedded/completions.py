@@ -93,6 +93,7 @@ class Completions:
         prompts: list[list[int]],
         writer: AnswerWriter,
     ) -> Response:
+        asked = asked.with_defaults(self._model.sampling_defaults)
         requests = [
             GenerationRequest(tuple(prompt), asked.sampling(self._model.vocabulary, index), adapter)
             for prompt in prompts

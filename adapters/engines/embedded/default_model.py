@@ -96,6 +96,9 @@ def _dequantise(gguf: Path, target: Path) -> None:
     # The file names <|im_end|> as end of sequence; every part of the engine takes it from these
     # two.
     model.generation_config.eos_token_id = tokenizer.eos_token_id
+    # What the authors of SmolLM2-Instruct recommend; at a temperature of 1 it talks nonsense.
+    recommended = {"do_sample": True, "temperature": 0.2, "top_p": 0.9}
+    model.generation_config.update(**recommended)  # type: ignore[no-untyped-call]
     tokenizer.save_pretrained(target)
     model.save_pretrained(target)
     (target / "model.safetensors").chmod(0o644)

@@ -5,7 +5,8 @@ this engine does not implement, are refused rather than ignored.
 """
 
 import math
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -89,6 +90,11 @@ class GenerationFields(BaseModel):
         if self.n > 1 and self.temperature == 0:
             raise RequestRefused(f"n must be 1 when using greedy sampling, got {self.n}.", "n")
         return self
+
+    def with_defaults(self, defaults: Mapping[str, float]) -> Self:
+        """These fields, with the model's own values where the request names none."""
+        unnamed = {n: value for n, value in defaults.items() if n not in self.model_fields_set}
+        return self.model_copy(update=unnamed)
 
     @property
     def include_usage(self) -> bool:

@@ -27,6 +27,7 @@ from adapters.engines.embedded.lora import Adapter, AdapterBatch
 
 Message = Mapping[str, Any]
 _PROBE_TOKENS = 32
+_SAMPLING_DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
 class LoadedModel:
@@ -96,6 +97,16 @@ class LoadedModel:
     def adapters(self) -> dict[str, str]:
         """Paths of the loaded adapters by name, in the order of loading."""
         return {name: adapter.path for name, adapter in self._adapters.items()}
+
+    @property
+    def sampling_defaults(self) -> dict[str, float]:
+        """What generation_config.json recommends, for requests that do not say.
+
+        The same fields as in vLLM (vllm/config/model.py, get_diff_sampling_param).
+        """
+        config = self._model.generation_config
+        values = {name: getattr(config, name, None) for name in _SAMPLING_DEFAULTS}
+        return {name: value for name, value in values.items() if value is not None}
 
     def adapter(self, name: str) -> Adapter:
         """The loaded adapter of this name, or AdapterNotFound."""

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from adapters.engines.embedded.errors import RequestRefused
+from adapters.engines.embedded.generation_fields import GenerationFields
+from adapters.engines.embedded.model import LoadedModel
 from adapters.engines.embedded.sampling import Sampler, SamplingParams
 
 LOGITS = [2.0, 1.0, 0.5, -1.0]
@@ -90,3 +92,11 @@ def test_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(RequestRefused, match=name) as refused:
         SamplingParams(**{name: value})
     assert refused.value.param == name
+
+
+def test_the_models_recommendation_counts_where_the_request_is_silent(exact: LoadedModel) -> None:
+    assert exact.sampling_defaults == {"temperature": 0.2, "top_p": 0.9}
+    silent = GenerationFields().with_defaults(exact.sampling_defaults)
+    assert (silent.temperature, silent.top_p) == (0.2, 0.9)
+    loud = GenerationFields(temperature=1.5).with_defaults(exact.sampling_defaults)
+    assert (loud.temperature, loud.top_p) == (1.5, 0.9)

@@ -40,8 +40,8 @@ class SftSettings:
     rslora: bool = False
     learning_rate: float = 1.5e-3
     batch_size: int = 8
-    epochs: int = 4
-    patience: int = 1
+    epochs: int = 5
+    patience: int = 2
     minutes: float | None = None
     max_length: int = 512
     warmup: float = 0.05
@@ -63,7 +63,7 @@ def train(
 ) -> Trained:
     """Train an adapter for `base` into `folder`/adapter, with a line a step in `folder`/log.jsonl.
 
-    The adapter kept is that of the epoch with the lowest validation loss.
+    The adapter kept is that of the epoch with the most validation rows exactly right.
 
     Raises:
         RunFailed: the loss became infinite or no number.

@@ -115,6 +115,7 @@ class AnswerTrainer(SFTTrainer):
         self._started = time.monotonic()
         self.rows_seen = 0
         self.tokens_seen = 0
+        self._validated, self._exact = 0, 0
         super().__init__(**arguments)
 
     @property
@@ -125,6 +126,15 @@ class AnswerTrainer(SFTTrainer):
     def start_clock(self) -> None:
         """Count the time budget from now."""
         self._started = time.monotonic()
+
+    def take_exact_share(self) -> float:
+        """Share of validated rows whose every answer token is the likeliest, since the last call.
+
+        That is what greedy decoding would get right, without the cost of decoding.
+        """
+        share = self._exact / max(1, self._validated)
+        self._validated, self._exact = 0, 0
+        return share
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of rows that begin alike."""
@@ -181,6 +191,11 @@ class AnswerTrainer(SFTTrainer):
         base = self.accelerator.unwrap_model(model).get_base_model()
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.args.bf16):
             logits, expected = answer_logits(base, inputs)
+        if not model.training:
+            rows = (labels[:, 1:] != IGNORED).nonzero()[:, 0]
+            wrong = rows[logits.argmax(-1) != expected].unique()
+            self._validated += labels.size(0)
+            self._exact += labels.size(0) - wrong.numel()
         total = cross_entropy(logits.float(), expected, reduction="sum")
         return total / (expected.numel() if num_items_in_batch is None else num_items_in_batch)
 

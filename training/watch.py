@@ -31,6 +31,7 @@ class Trained:
     tokens_per_second: float
     train_loss: float
     validation_loss: float | None
+    validation_exact: float | None
     best_epoch: float
     stopped: str
 
@@ -44,7 +45,7 @@ class Watch(TrainerCallback):
         self._step_seconds = 0.0
         self._step_began = 0.0
         self._best: dict[str, Tensor] | None = None
-        self._best_loss = math.inf
+        self._best_score = (-1.0, -math.inf)  # share of exact rows, then minus the loss
         self._best_epoch = 0.0
         self._worse = 0
         self._steps, self._epochs = 0, 0.0
@@ -121,12 +122,18 @@ class Watch(TrainerCallback):
         metrics: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Keep the weights of the best epoch; stop when `patience` epochs in a row were worse."""
+        """Keep the weights of the best epoch; stop when `patience` epochs in a row were worse.
+
+        The best has the most rows exactly right, and among equals the lowest loss: on labels, the
+        loss rises with a model's confidence while its answers still get better (LOG.md).
+        """
         loss = (metrics or {}).get("eval_loss", math.inf)
-        if loss < self._best_loss:
+        score = (self._trainer.take_exact_share(), -loss)
+        if score > self._best_score:
             weights = get_peft_model_state_dict(self._trainer.model)
             self._best = {name: tensor.detach().clone() for name, tensor in weights.items()}
-            self._best_loss, self._best_epoch, self._worse = loss, float(state.epoch or 0.0), 0
+            self._best_score, self._best_epoch = score, float(state.epoch or 0.0)
+            self._worse = 0
             return
         self._worse += 1
         if self._worse > self._patience:
@@ -149,7 +156,8 @@ class Watch(TrainerCallback):
             rows_per_second=round(self._trainer.rows_seen / seconds, 2),
             tokens_per_second=round(self._trainer.tokens_seen / seconds, 1),
             train_loss=train_loss,
-            validation_loss=None if self._best is None else self._best_loss,
+            validation_loss=None if self._best is None else -self._best_score[1],
+            validation_exact=None if self._best is None else self._best_score[0],
             best_epoch=round(self._best_epoch, 3),
             stopped=self.stopped,
         )

@@ -17,8 +17,8 @@ def serve(
     settings: Settings, *, encoder: Path, reload: Callable[[], Settings] | None = None
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way get 30 s to end."""
-    public = _listen(settings.server.host, settings.server.port)
-    admin = _listen(settings.server.host, settings.server.admin_port)
+    public = listen(settings.server.host, settings.server.port)
+    admin = listen(settings.server.host, settings.server.admin_port)
     app = create_app(settings, encoder=encoder, admin_port=admin.getsockname()[1], reload=reload)
     config = uvicorn.Config(
         app,
@@ -35,7 +35,8 @@ def serve(
     uvicorn.Server(config).run(sockets=[public, admin])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises ConfigurationError when the address is taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

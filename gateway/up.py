@@ -21,6 +21,7 @@ from adapters.packs import Pack
 from adapters.registry import Registry
 from adapters.store import Store
 from gateway.access import KeyStore, Role
+from gateway.server import listen
 from gateway.settings import ConfigurationError, Engine, Settings
 from gateway.workspace import Workspace
 from retrieval.versions import Pointer
@@ -63,6 +64,11 @@ class Supervisor:
             )
         for entry in self._settings.packs:
             Pack.load(entry.path)
+        server = self._settings.server
+        if server.port == 0:
+            raise ConfigurationError("`turnout up` has to name its address: give a --port above 0")
+        for port in (server.port, server.admin_port):
+            listen(server.host, port).close()
 
     async def _live(self, base: Path) -> int:
         stop = asyncio.Event()

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.settings import ConfigurationError, load
 from tests.conftest import ROOT
+from tests.serving import free_socket
 
 
 def run(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
@@ -96,6 +97,15 @@ def test_an_empty_pack_is_refused_everywhere(tmp_path: Path) -> None:
     config.write_text(text.replace("examples/espresso", str(pack)))
     started = run("up", "--config", str(config), "--state", str(tmp_path / "state"))
     assert started.returncode == 1 and "is empty" in started.stderr
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with free_socket() as taken:
+        port = str(taken.getsockname()[1])
+        for verb in ("up", "serve"):
+            done = run(verb, "--port", port, "--admin-port", "0", "--state", str(tmp_path))
+            assert done.returncode == 2
+            assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
 
 
 def test_packs_are_made_and_checked(tmp_path: Path) -> None:

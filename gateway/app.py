@@ -10,7 +10,6 @@ import aiohttp
 import anyio
 from anyio.abc import TaskGroup
 from fastapi import FastAPI
-from retrieval.retriever import Retriever
 
 from adapters.engines.client import EngineClient
 from adapters.engines.pool import Pool
@@ -35,6 +34,7 @@ from gateway.settings import Engine, Settings
 from gateway.telemetry import Telemetry
 from gateway.upstream import Upstream
 from retrieval.encoder import StaticEncoder
+from retrieval.retriever import Retriever
 
 
 class State(TypedDict):

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 import orjson
-from retrieval.retriever import Retriever
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +20,7 @@ from gateway.settings import Settings
 from gateway.up import Supervisor
 from gateway.workspace import Workspace
 from retrieval.encoder import StaticEncoder
+from retrieval.retriever import Retriever
 
 _json = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else."

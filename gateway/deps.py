@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
-from retrieval.retriever import Retriever
 
 from adapters.engines.pool import Pool
 from adapters.experiments.book import ExperimentBook
@@ -15,6 +14,7 @@ from gateway.access import Caller, KeyStore
 from gateway.catalog import LiveCatalog
 from gateway.pipeline import Pipeline
 from gateway.telemetry import Telemetry
+from retrieval.retriever import Retriever
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,7 @@ def read_adapter(
     Raises:
         AdapterNotFound: no adapter files at the path.
         AdapterRefused: unsupported options, a rank above `max_rank`, damaged or non-finite weights,
-            or weights that
-            do not fit the layers (trained on another base model).
+            or weights that do not fit the layers (trained on another base model).
     """
     folder = Path(path)
     if "\0" in path or not os.access(folder / CONFIG, os.R_OK):

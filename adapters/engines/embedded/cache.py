@@ -28,9 +28,8 @@ class Stretch:
     row: int
     start: int
     count: int
-    mask: (
-        Tensor | None
-    )  # additive [count, start + count]; None when start is 0 and causal says it all
+    # additive [count, start + count]; None when start is 0 and causal says it all
+    mask: Tensor | None
 
 
 class RowCache:

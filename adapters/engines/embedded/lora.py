@@ -80,9 +80,8 @@ class AdapterBatch:
     def __init__(self, model: PreTrainedModel) -> None:
         """Replace the model's linear layers, in place; all but the output head become adaptable."""
         self.active = False
-        self.gate: Tensor | None = (
-            None  # [tokens, columns]; None when every token uses every column
-        )
+        # [tokens, columns]; None when every token uses every column
+        self.gate: Tensor | None = None
         self.layers: dict[str, AdaptableLinear] = {}
         head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         for name, module in list(model.named_modules()):
@@ -92,9 +91,8 @@ class AdapterBatch:
                 self.layers[name] = AdaptableLinear(module, self)
                 model.set_submodule(name, self.layers[name])
         self._stack: dict[Adapter, int] = {}  # -> steps since a token used it
-        self._columns = torch.zeros(
-            0, 0
-        )  # [adapters + 1, columns]; the last row, all zeros, is the base
+        # [adapters + 1, columns]; the last row, all zeros, is the base
+        self._columns = torch.zeros(0, 0)
 
     def select(self, tokens: Sequence[Adapter | None]) -> None:
         """Prepare the layers for a step whose tokens use these adapters."""

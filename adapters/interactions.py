@@ -3,9 +3,15 @@
 Plain values: how they travel is the journal's business, where they end is the store's.
 """
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
+
+
+def unit_digest(sender: str) -> str:
+    """A unit of assignment as 32 hex digits: equal for equal senders, and not readable as one."""
+    return hashlib.blake2b(sender.encode(), digest_size=16).hexdigest()
 
 
 class Outcome(StrEnum):

@@ -1,4 +1,4 @@
-"""What runs beside the requests: the journal's drain, the catalog's refresh, the gauges. Each
+"""What runs beside the requests: the journal's drain, the catalog's refresh. Each
 survives its own failures."""
 
 import asyncio
@@ -29,8 +29,7 @@ async def drain_forever(parts: Parts, pause: float) -> None:
 
 
 async def refresh_forever(parts: Parts) -> None:
-    """Take up changed versions, experiments, keys, packs, routers and indexes; keep the gauges
-    current."""
+    """Take up changed versions, experiments, keys, packs, routers and indexes."""
     while True:
         try:
             if await asyncio.to_thread(parts.catalog.refresh):
@@ -38,12 +37,11 @@ async def refresh_forever(parts: Parts) -> None:
             await asyncio.to_thread(parts.retriever.refresh)
         except (AdapterError, OSError) as exc:
             logger.warning("the catalog stays as it is: %s", exc)
-        set_gauges(parts)
         await asyncio.sleep(REFRESH_SECONDS)
 
 
 def set_gauges(parts: Parts) -> None:
-    """Engines, adapter replicas and the journal, as of now."""
+    """Engines, adapter replicas and the journal, as of now; called when somebody reads them."""
     telemetry = parts.telemetry
     telemetry.journal_pending.set(parts.journal.pending)
     states: Counter[tuple[str, str]] = Counter()

@@ -4,13 +4,13 @@ is asked, nothing is logged.
 The dry run (`/v1/route`, `turnout route`) is exactly this.
 """
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.experiments.assignment import BASE_ARM, Assignment, assign
+from adapters.interactions import unit_digest
 from adapters.registry import Aliases
 from gateway.catalog import Catalog
 from gateway.errors import BadRequest
@@ -44,8 +44,6 @@ class Plan:
     decision: Decision
     candidates: tuple[Candidate, ...]
     assignment: Assignment | None = None
-    pinned: bool = False
-    query: str = ""
     passages: tuple[Passage, ...] = ()
     index_version: str | None = None
     system_prompt: str = ""
@@ -83,7 +81,6 @@ class Planner:
             return Plan(
                 decision,
                 (Candidate(engine, None),),
-                query=query,
                 seconds={"route": routed - started},
             )
         passages = self._passages(catalog, request, decision.target, query)
@@ -93,8 +90,6 @@ class Planner:
             decision=decision,
             candidates=_candidates(catalog, decision.target, version, assignment),
             assignment=assignment,
-            pinned=version is not None,
-            query=query,
             passages=passages,
             index_version=self._retriever.versions().get(decision.target) if passages else None,
             system_prompt=catalog.domains[decision.target].pack.system_prompt,
@@ -126,9 +121,8 @@ class Planner:
 
 
 def unit_of(request: InferenceRequest, key: str) -> str:
-    """The unit of assignment, as 32 hex digits: equal for equal senders, and not readable as
-    one."""
-    return hashlib.blake2b((request.unit or key).encode(), digest_size=16).hexdigest()
+    """The digest of who is assigned: what the request names, else the key."""
+    return unit_digest(request.unit or key)
 
 
 def _decide(catalog: Catalog, request: InferenceRequest, query: str) -> tuple[Decision, str | None]:

@@ -1,6 +1,5 @@
 """`turnout log`: interactions and feedback out of the store, and their deletion."""
 
-import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import click
 import orjson
 
 from adapters.cli import Workspace
+from adapters.interactions import unit_digest
 from adapters.store import Store
 
 
@@ -41,7 +41,6 @@ def delete(workspace: Workspace, unit: str | None, receipt: str | None) -> None:
     """Delete a unit's interactions, or one by id, with the feedback on them."""
     if (unit is None) == (receipt is None):
         raise click.UsageError("give either --unit or --id")
-    # Units are stored as this digest (gateway/planning.py, unit_of).
-    hashed = hashlib.blake2b(unit.encode(), digest_size=16).hexdigest() if unit else None
+    hashed = unit_digest(unit) if unit else None
     count = Store(workspace.store_url).forget(unit=hashed, receipt=receipt)
     click.echo(f"{count} deleted")

@@ -33,14 +33,6 @@ class EngineClient:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
-    async def healthy(self) -> bool:
-        """Whether `/health` answers 200."""
-        try:
-            async with self._session.get(f"{self.url}/health", timeout=_SHORT) as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-
     async def holdings(self) -> Holdings:
         """The models of `/v1/models`; adapters are those with a `parent`."""
         body = await self._json("GET", "/v1/models", None, _SHORT)

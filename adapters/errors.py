@@ -3,6 +3,7 @@
 AdapterError
 ├── PackError             a pack folder that cannot be used: fix the named file
 ├── CorruptAdapter        a version's folder does not match its manifest, or must not be served
+├── ArtifactsUnavailable  the artifact root or the cache of it did not answer
 ├── UnknownVersion        no such adapter version (or domain without one)
 ├── RefusedMove           an alias may not be moved like this (gate verdict, retired version …)
 ├── UnknownExperiment     no such experiment
@@ -10,6 +11,7 @@ AdapterError
 ├── StoreUnavailable      the database did not answer
 ├── JournalFull           the journal could not take a record (disk full or limit reached)
 └── EngineError           an engine refused or did not answer
+    └── EngineTimeout     it did not answer in time; it may only be busy
 """
 
 
@@ -23,6 +25,10 @@ class PackError(AdapterError):
 
 class CorruptAdapter(AdapterError):
     """An adapter folder must not be served: wrong digest, wrong format, unsafe content."""
+
+
+class ArtifactsUnavailable(AdapterError):
+    """The artifact root, or this host's cache of it, did not answer; try again later."""
 
 
 class UnknownVersion(AdapterError):
@@ -58,3 +64,7 @@ class EngineError(AdapterError):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+class EngineTimeout(EngineError):
+    """An engine did not answer in time: stuck, or only busy."""

@@ -7,29 +7,18 @@ Nothing here loads weights into a model; reading bytes is enough to refuse what 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, deserialize
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adapters.errors import CorruptAdapter
+from adapters.files import MAX_FILES, check_files, check_name, file_digest, read_bounded
+from adapters.lora import CONFIG, WEIGHTS, check_adapter
 
 MANIFEST = "manifest.json"
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
-ALLOWED_RANKS = (1, 8, 16, 32, 64)
-VERSION_PATTERN = r"^[a-z][a-z0-9_-]{0,31}--v[0-9]{1,9}-[0-9a-f]{8}$"
-
-# Features that vLLM refuses (vllm/lora/peft_helper.py) or that change the base weights.
-_REFUSED_OPTIONS = ("use_dora", "modules_to_save", "lora_bias", "alora_invocation_tokens")
-_REFUSED_INITS = ("pissa", "olora", "corda", "loftq")
-# Exponent bits: a float whose exponent is all ones is an infinity or a NaN (IEEE 754).
-_NON_FINITE = {
-    "F32": (np.uint32, 0x7F800000),
-    "BF16": (np.uint16, 0x7F80),
-    "F16": (np.uint16, 0x7C00),
-}
+MAX_MANIFEST_BYTES = 4 * 2**20
+DOMAIN_PATTERN = r"[a-z][a-z0-9_-]{0,31}"
+VERSION_PATTERN = rf"^{DOMAIN_PATTERN}--v[0-9]{{1,9}}-[0-9a-f]{{8}}$"
 
 
 class Metric(BaseModel):
@@ -75,27 +64,54 @@ class Manifest(TrainingFacts):
     domain: str
     number: int = Field(ge=1)
     created: str
-    files: dict[str, str]
+    files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(max_length=MAX_FILES)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        """Names become parts of paths, so none may lead anywhere else."""
+        if not self.version.startswith(f"{self.domain}--v{self.number}-"):
+            raise ValueError(
+                f"{self.version} is not version {self.number} of the domain {self.domain!r}"
+            )
+        if missing := {CONFIG, WEIGHTS} - self.files.keys():
+            raise ValueError(f"files lacks {min(missing)}")
+        if MANIFEST in self.files:
+            raise ValueError(f"files lists {MANIFEST} itself")
+        try:
+            for name in self.files:
+                check_name(name, "files")
+        except CorruptAdapter as exc:
+            raise ValueError(str(exc)) from exc
+        return self
+
+    @classmethod
+    def of(
+        cls, facts: TrainingFacts, *, version: str, created: str, files: dict[str, str]
+    ) -> "Manifest":
+        """A new version's manifest; raises CorruptAdapter when the files cannot be a version's."""
+        domain, _, number = version.rpartition("-")[0].rpartition("--v")
+        named = {"version": version, "domain": domain, "number": int(number)}
+        try:
+            return cls(**facts.model_dump(), **named, created=created, files=files)
+        except ValidationError as exc:
+            raise CorruptAdapter(f"{version}: {_first_problem(exc)}") from exc
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
         """Parse `folder/manifest.json`; raises CorruptAdapter when it is missing or not a
         manifest."""
+        content = read_bounded(folder / MANIFEST, MAX_MANIFEST_BYTES)
         try:
-            return cls.model_validate_json((folder / MANIFEST).read_bytes())
-        except OSError as exc:
-            raise CorruptAdapter(f"{folder}: no readable {MANIFEST} ({exc.strerror})") from exc
-        except ValidationError as exc:
-            problem = exc.errors()[0]
-            raise CorruptAdapter(
-                f"{folder / MANIFEST}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-            ) from exc
+            return cls.model_validate_json(content)
+        except (ValidationError, RecursionError) as exc:
+            raise CorruptAdapter(f"{folder / MANIFEST}: {_first_problem(exc)}") from exc
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _first_problem(exc: ValidationError | RecursionError) -> str:
+    if not isinstance(exc, ValidationError):
+        return "nested too deeply"
+    problem = exc.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
 
 
 def config_hash(model_folder: Path) -> str:
@@ -119,77 +135,21 @@ def verify(folder: Path) -> Manifest:
     manifest = Manifest.read(folder)
     if folder.name != manifest.version:
         raise CorruptAdapter(f"{folder}: the manifest belongs to {manifest.version}")
-    present = {path.name for path in folder.iterdir()} - {MANIFEST}
-    if present != set(manifest.files):
-        odd = ", ".join(sorted(present ^ set(manifest.files)))
-        raise CorruptAdapter(f"{folder}: files differ from the manifest: {odd}")
-    for name, digest in manifest.files.items():
-        if (folder / name).is_symlink() or file_digest(folder / name) != digest:
-            raise CorruptAdapter(f"{folder / name}: digest differs from the manifest")
-    check_adapter(folder)
-    return manifest
-
-
-def check_adapter(folder: Path) -> dict[str, Any]:
-    """Refuse an adapter folder that an engine could not or should not load; returns its PEFT
-    configuration.
-
-    Only safetensors; plain LoRA or rsLoRA; rank one of 1 8 16 32 64; every weight finite.
-    """
-    config = _read_config(folder / CONFIG)
-    if config.get("peft_type") != "LORA":
-        raise CorruptAdapter(
-            f"{folder}: peft_type is {config.get('peft_type')!r}, only LORA is served"
-        )
-    if config.get("r") not in ALLOWED_RANKS:
-        raise CorruptAdapter(f"{folder}: rank {config.get('r')!r} is not one of {ALLOWED_RANKS}")
-    for option in _REFUSED_OPTIONS:
-        if config.get(option):
-            raise CorruptAdapter(f"{folder}: {option} is not supported by engines")
-    if config.get("bias", "none") != "none":
-        raise CorruptAdapter(f"{folder}: bias={config['bias']!r} is not supported by engines")
-    if str(config.get("init_lora_weights", True)).lower().startswith(_REFUSED_INITS):
-        raise CorruptAdapter(
-            f"{folder}: init {config['init_lora_weights']!r} changes the base weights"
-        )
-    unsafe = [
-        path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".pkl")
-    ]
-    if unsafe:
-        raise CorruptAdapter(
-            f"{folder}: {unsafe[0]} may run code when loaded; only safetensors is accepted"
-        )
-    _check_weights(folder / WEIGHTS)
-    return config
-
-
-def _read_config(path: Path) -> dict[str, Any]:
+    check_files(folder)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise CorruptAdapter(f"{path}: cannot be read ({exc.strerror})") from exc
-    except (ValueError, RecursionError) as exc:
-        raise CorruptAdapter(f"{path}: not valid JSON ({exc})") from exc
-    if not isinstance(config, dict):
-        raise CorruptAdapter(f"{path}: expected a JSON object")
-    return config
-
-
-def _check_weights(path: Path) -> None:
-    try:
-        tensors = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
-    except OSError as exc:
-        raise CorruptAdapter(f"{path}: cannot be read ({exc.strerror})") from exc
-    except SafetensorError as exc:
-        raise CorruptAdapter(f"{path}: not a whole safetensors file ({exc})") from exc
-    if not tensors:
-        raise CorruptAdapter(f"{path}: holds no tensors")
-    for name, tensor in tensors:
-        if tensor["dtype"] not in _NON_FINITE:
+        present = {path.name for path in folder.iterdir()} - {MANIFEST}
+        if odd := present ^ manifest.files.keys():
             raise CorruptAdapter(
-                f"{path}: {name} has dtype {tensor['dtype']}, expected F32, BF16 or F16"
+                f"{folder}: files differ from the manifest: {', '.join(sorted(odd))}"
             )
-        kind, exponent = _NON_FINITE[tensor["dtype"]]
-        bits = np.frombuffer(tensor["data"], dtype=kind)
-        if bool(np.any((bits & exponent) == exponent)):
-            raise CorruptAdapter(f"{path}: {name} holds NaN or infinite weights")
+        for name, digest in manifest.files.items():
+            if file_digest(folder / name) != digest:
+                raise CorruptAdapter(f"{folder / name}: digest differs from the manifest")
+    except OSError as exc:
+        raise CorruptAdapter(f"{folder}: cannot be read ({exc})") from exc
+    config = check_adapter(folder)
+    if config["r"] != manifest.rank:
+        raise CorruptAdapter(
+            f"{folder}: the manifest says rank {manifest.rank}, {CONFIG} says {config['r']}"
+        )
+    return manifest

@@ -1,151 +1,239 @@
 """Keeps every engine replica at the desired set of adapter versions.
 
 Desired versions come from the registry; what a replica really holds comes from asking it, each
-round. A version takes
-traffic on a replica only after its files were checked, the replica listed it, and it generated one
-token.
+round: a restarted engine has forgotten its adapters, and there is no watch to be told by. A version
+takes traffic on a replica only after its files were checked, its base is the one that is served,
+the replica lists it, and it generated one token there. A version is drained before it is unloaded.
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.engines.client import EngineClient, Holdings
-from adapters.errors import AdapterError, CorruptAdapter, EngineError
-from adapters.manifest import Manifest, config_hash, verify
+from adapters.engines.pool import Pool
+from adapters.engines.replica import Replica, VersionState
+from adapters.engines.residency import Desired, residents
+from adapters.errors import AdapterError, CorruptAdapter, EngineError, EngineTimeout
+from adapters.manifest import Manifest, config_hash
+from adapters.registry import Version
 
 logger = logging.getLogger(__name__)
 
-
-class VersionState(StrEnum):
-    """Where a version stands on a replica."""
-
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
+# A busy engine may be slow to say that it is well; one that stays silent this often is not.
+_SILENCES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A version that should be served, and the folder it is loaded from."""
+class Limits:
+    """What an engine was started with, and where its base model lies on this host.
 
-    version: str
-    folder: Path
+    Args:
+        model: served name of the base model.
+        max_cpu_loras: versions a replica may hold.
+        max_lora_rank: largest rank it loads.
+        path: folder of the base model here; None when the path that the engine names is readable.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """What is known of one replica. `versions` holds only what was asked of it by us."""
-
-    url: str
-    up: bool = False
-    versions: Mapping[str, VersionState] = field(default_factory=dict)
-    problems: Mapping[str, str] = field(default_factory=dict)
-
-    def ready(self, version: str) -> bool:
-        return self.up and self.versions.get(version) is VersionState.READY
+    model: str
+    max_cpu_loras: int
+    max_lora_rank: int
+    path: Path | None = None
 
 
 class Reconciler:
-    """One pool of replicas. `run` polls until cancelled; `replicas` is always the latest
-    picture."""
+    """Brings the replicas of one pool to what is desired. `watch` runs once per replica, forever.
+
+    Args:
+        connect: a client for a replica's URL.
+        desired: what the pool should serve, as of now.
+        limits: what the engine allows, as of now.
+        obtain: brings a version's files to this host and checks them; blocks, called in a thread.
+        interval: seconds between rounds; a lost version or a change of aliases starts one at once.
+        loads: most loads at once in the whole pool.
+    """
 
     def __init__(
         self,
-        clients: list[EngineClient],
-        wanted: Callable[[], list[Wanted]],
+        pool: Pool,
         *,
+        connect: Callable[[str], EngineClient],
+        desired: Callable[[], Desired],
+        limits: Callable[[], Limits],
+        obtain: Callable[[Version], Manifest],
         interval: float = 1.0,
-        retry_after: float = 30.0,
+        loads: int = 2,
     ) -> None:
-        self._clients = clients
-        self._wanted = wanted
+        self._pool = pool
+        self._connect = connect
+        self._desired = desired
+        self._limits = limits
+        self._obtain = obtain
         self._interval = interval
-        self._retry_after = retry_after
-        self._failed_at: dict[tuple[str, str], float] = {}
-        self.replicas = {client.url: Replica(client.url) for client in clients}
+        self._loads = asyncio.Semaphore(loads)
+        self._crowded = False
 
-    async def run(self) -> None:
-        """Reconcile every replica, forever; one replica's trouble never holds up another."""
-        async with asyncio.TaskGroup() as group:
-            for client in self._clients:
-                group.create_task(self._watch(client))
-
-    async def _watch(self, client: EngineClient) -> None:
+    async def watch(self, replica: Replica) -> None:
+        """Reconcile one replica, forever; its trouble never holds up another."""
+        client = self._connect(replica.url)
+        silences = 0
         while True:
+            replica.wake.clear()
             try:
-                await self.reconcile(client)
+                await self.reconcile(replica, client)
+                silences = 0
+            except EngineTimeout as exc:
+                silences += 1
+                if silences >= _SILENCES:
+                    _down(replica, str(exc))
             except EngineError as exc:
-                if self.replicas[client.url].up:
-                    logger.warning("engine %s is down: %s", client.url, exc)
-                self.replicas[client.url] = Replica(client.url)
-            await asyncio.sleep(self._interval)
+                _down(replica, str(exc))
+            except Exception:  # the loop must survive: without it this replica is lost for good
+                logger.exception("reconciling %s failed", replica.url)
+            try:
+                async with asyncio.timeout(self._interval):
+                    await replica.wake.wait()
+            except TimeoutError:
+                pass  # nobody called: the next round is due
 
-    async def reconcile(self, client: EngineClient) -> None:
-        """One round: see what the replica holds, load what is missing, unload what is ours and no
-        longer wanted."""
+    async def reconcile(self, replica: Replica, client: EngineClient) -> None:
+        """One round: see how the replica is and what it holds, drain and unload what should go,
+        load what is missing.
+
+        Raises:
+            EngineError: it does not answer, or serves another model.
+        """
+        limits, desired = self._limits(), self._desired()
+        await client.health()
         holdings = await client.holdings()
-        replica = self.replicas[client.url]
-        # A restarted engine has forgotten its adapters: what it does not list is not ready.
-        kept = {v: s for v, s in replica.versions.items() if v in holdings.adapters}
-        self.replicas[client.url] = replace(replica, up=True, versions=kept)
-        wanted = {want.version: want for want in self._wanted()}
-        for want in wanted.values():
-            if not self.replicas[client.url].ready(want.version) and self._may_try(client, want):
-                await self._bring_up(client, want, holdings)
-        for version in kept.keys() - wanted.keys():
-            self._note(client, version, None)
-            await client.unload(version)
+        if limits.model not in holdings.bases:
+            served = ", ".join(holdings.bases)
+            raise EngineError(f"serves {served}, not {limits.model}; fix the engine's `model`")
+        await self._look(replica, client)
+        held = self._compare(replica, holdings, desired)
+        want = residents(
+            desired,
+            demanded=self._pool.demanded(replica),
+            held=held,
+            used=self._pool.used,
+            capacity=limits.max_cpu_loras,
+        )
+        self._tell_if_crowded(desired, limits)
+        for version in held.keys() - set(want):
+            held[version] = not await self._let_go(replica, client, version)
+        room = limits.max_cpu_loras - sum(held.values())
+        for version in want:
+            if replica.states.get(version) is VersionState.READY:
+                continue
+            if version not in held and room <= 0:
+                replica.note(version, VersionState.PENDING, "waits for a place")
+            elif replica.may_load(version):
+                room -= version not in held
+                await self._bring_up(replica, client, desired.servable[version], holdings)
 
-    def _may_try(self, client: EngineClient, want: Wanted) -> bool:
-        failed = self._failed_at.get((client.url, want.version))
-        return failed is None or time.monotonic() - failed >= self._retry_after
-
-    async def _bring_up(self, client: EngineClient, want: Wanted, holdings: Holdings) -> None:
-        self._note(client, want.version, VersionState.LOADING)
+    async def _look(self, replica: Replica, client: EngineClient) -> None:
+        """Take in how busy it is, and which versions are in use, ours or another gateway's."""
+        replica.came_up()
         try:
-            manifest = await asyncio.to_thread(verify, want.folder)
-            _check_base(manifest, holdings)
-            await client.load(want.version, want.folder)
-            if want.version not in (await client.holdings()).adapters:
-                raise EngineError(f"{client.url} does not list {want.version} after loading it")
-            await client.probe(want.version)
+            business = await client.business()
+        except EngineError as exc:
+            # Metrics may be switched off; then only our own requests are counted.
+            if exc.status == 0:
+                raise
+            return
+        replica.reported(business.requests, business.adapters)
+        self._pool.touch(business.adapters & replica.states.keys())
+
+    def _compare(self, replica: Replica, holdings: Holdings, desired: Desired) -> dict[str, bool]:
+        """Bring what we believe in line with what it lists; returns our versions that it holds.
+
+        A listed name that is not registered belongs to somebody else and is left alone.
+        """
+        for version, state in list(replica.states.items()):
+            if version not in holdings.adapters:
+                if state in (VersionState.READY, VersionState.DRAINING):
+                    logger.warning("%s has lost %s", replica.url, version)
+                if version in desired.servable and state is not VersionState.FAILED:
+                    replica.note(version, VersionState.PENDING)
+                elif version not in desired.servable:
+                    replica.forget(version)
+        ours = desired.servable.keys() | desired.retired | replica.states.keys()
+        return dict.fromkeys((v for v in holdings.adapters if v in ours), True)
+
+    async def _let_go(self, replica: Replica, client: EngineClient, version: str) -> bool:
+        """Stop using a version, and unload it once nothing is generated with it; returns whether it
+        is gone."""
+        replica.note(version, VersionState.DRAINING)
+        if replica.busy_with(version):
+            return False
+        await client.unload(version)
+        replica.forget(version)
+        logger.info("%s let go of %s", replica.url, version)
+        return True
+
+    async def _bring_up(
+        self, replica: Replica, client: EngineClient, version: Version, holdings: Holdings
+    ) -> None:
+        """Check, load, list, probe: only then is the version READY."""
+        name = version.name
+        replica.note(name, VersionState.LOADING)
+        try:
+            async with self._loads:
+                manifest = await asyncio.to_thread(self._obtain, version)
+                await asyncio.to_thread(_check_fits, manifest, holdings, self._limits())
+                if holdings.adapters.get(name) not in (None, str(version.folder)):
+                    await client.unload(name)  # the same name from elsewhere: not what we checked
+                await client.load(name, version.folder)
+                if (await client.holdings()).adapters.get(name) != str(version.folder):
+                    raise EngineError(f"does not list {name} after loading it", 500)
+                await client.probe(name)
         except AdapterError as exc:
+            logger.error("%s cannot serve %s: %s", replica.url, name, exc)
+            replica.failed(name, str(exc))
             if isinstance(exc, EngineError) and exc.status == 0:
                 raise
-            logger.error("%s cannot serve %s: %s", client.url, want.version, exc)
-            self._failed_at[(client.url, want.version)] = time.monotonic()
-            self._note(client, want.version, VersionState.FAILED, str(exc))
         else:
-            self._failed_at.pop((client.url, want.version), None)
-            self._note(client, want.version, VersionState.READY)
-            logger.info("%s serves %s", client.url, want.version)
+            replica.note(name, VersionState.READY)
+            logger.info("%s serves %s", replica.url, name)
 
-    def _note(
-        self, client: EngineClient, version: str, state: VersionState | None, problem: str = ""
-    ) -> None:
-        replica = self.replicas[client.url]
-        versions = {v: s for v, s in replica.versions.items() if v != version}
-        problems = {v: p for v, p in replica.problems.items() if v != version}
-        if state is not None:
-            versions[version] = state
-        if problem:
-            problems[version] = problem
-        self.replicas[client.url] = replace(replica, versions=versions, problems=problems)
-
-
-def _check_base(manifest: Manifest, holdings: Holdings) -> None:
-    """Refuse a version trained on another base than the replica serves, as far as its model folder
-    is readable here."""
-    for root in holdings.bases.values():
-        folder = Path(root)
-        served = config_hash(folder) if (folder / "config.json").is_file() else None
-        if served not in (None, manifest.base_config_hash):
-            raise CorruptAdapter(
-                f"{manifest.version} was trained on {manifest.base_model} "
-                f"({manifest.base_config_hash[:8]}), the engine serves {root} ({served})"
+    def _tell_if_crowded(self, desired: Desired, limits: Limits) -> None:
+        live = len(desired.pinned) + len(desired.standby)
+        crowded = live > limits.max_cpu_loras
+        if crowded and not self._crowded:
+            logger.warning(
+                "%d adapter versions are live, a replica holds %d: the ones used least are loaded "
+                "on demand; start the engine with a larger --max-cpu-loras and say so in its "
+                "max_cpu_loras",
+                live,
+                limits.max_cpu_loras,
             )
+        self._crowded = crowded
+
+
+def _down(replica: Replica, problem: str) -> None:
+    if replica.up:
+        logger.warning("replica %s is down: %s", replica.url, problem)
+    replica.went_down(problem)
+
+
+def _check_fits(manifest: Manifest, holdings: Holdings, limits: Limits) -> None:
+    """Refuse a version that was trained on another base than is served, or has too large a rank."""
+    if manifest.rank > limits.max_lora_rank:
+        raise CorruptAdapter(
+            f"{manifest.version} has rank {manifest.rank}, the engine takes {limits.max_lora_rank}"
+            " (max_lora_rank)"
+        )
+    folder = limits.path or Path(holdings.bases[limits.model])
+    if not (folder / "config.json").is_file():
+        raise CorruptAdapter(
+            f"cannot tell which base the engine serves: no {folder}/config.json on this host; "
+            "set the engine's `path` to a folder that holds it"
+        )
+    served = config_hash(folder)
+    if served != manifest.base_config_hash:
+        raise CorruptAdapter(
+            f"{manifest.version} was trained on {manifest.base_model} "
+            f"({manifest.base_config_hash[:8]}), the engine serves {folder} ({served[:8]})"
+        )

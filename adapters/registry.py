@@ -5,9 +5,7 @@ the moves gives.
 """
 
 import hashlib
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,17 +13,14 @@ from pathlib import Path
 from sqlalchemy import Connection, func, insert, select, update
 
 from adapters import tables
-from adapters.errors import CorruptAdapter, RefusedMove, UnknownVersion
-from adapters.manifest import (
-    MANIFEST,
-    WEIGHTS,
-    Manifest,
-    TrainingFacts,
-    check_adapter,
-    file_digest,
-    verify,
-)
+from adapters.artifacts import Artifacts
+from adapters.errors import CorruptAdapter, RefusedMove, StoreUnavailable, UnknownVersion
+from adapters.files import file_digest
+from adapters.lora import WEIGHTS, check_adapter
+from adapters.manifest import MANIFEST, Manifest, TrainingFacts
 from adapters.store import Store, now
+
+_TRIES = 5
 
 
 class Move(StrEnum):
@@ -84,65 +79,76 @@ class Registry:
     """Publishes versions into the artifact root and moves aliases. Every change is one
     transaction."""
 
-    def __init__(self, store: Store, artifacts: Path) -> None:
+    def __init__(self, store: Store, artifacts: Artifacts) -> None:
         self._store = store
-        self._root = artifacts.resolve() / "adapters"
+        self._artifacts = artifacts
 
     def publish(self, domain: str, staged: Path, facts: TrainingFacts) -> Manifest:
-        """Copy a trained adapter into its own folder and register it; the folder appears whole or
-        not at all.
+        """Copy a trained adapter under the artifact root and register it; the version appears
+        whole or not at all.
 
         Raises:
             CorruptAdapter: what `check_adapter` refuses.
+            ArtifactsUnavailable: the artifact root cannot be written.
         """
-        check_adapter(staged)
-        home = self._root / domain
-        home.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".publishing-", dir=home))
-        try:
+        config = check_adapter(staged)
+        if config["r"] != facts.rank:
+            raise CorruptAdapter(f"{staged}: rank {config['r']}, training says {facts.rank}")
+        # An upload may take minutes, so it is not done inside the transaction: a number that
+        # somebody else took meanwhile means another try.
+        for _ in range(_TRIES):
+            if manifest := self._publish_as(self._next_number(domain), domain, staged, facts):
+                return manifest
+        raise StoreUnavailable(f"{domain}: {_TRIES} version numbers in a row were taken by others")
+
+    def _publish_as(
+        self, number: int, domain: str, staged: Path, facts: TrainingFacts
+    ) -> Manifest | None:
+        """Publish under this number; None when it was taken before the version was registered."""
+        created = now()
+        with self._artifacts.aside(domain) as aside:
             for path in staged.iterdir():
-                if path.is_file() and not path.is_symlink() and path.name != MANIFEST:
+                if path.name != MANIFEST and not path.name.startswith("."):
                     shutil.copyfile(path, aside / path.name)
             files = {path.name: file_digest(path) for path in sorted(aside.iterdir())}
-            return self._register(domain, aside, files, facts)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-
-    def _register(
-        self, domain: str, aside: Path, files: dict[str, str], facts: TrainingFacts
-    ) -> Manifest:
-        created = now()
-        sha8 = hashlib.sha256(f"{files[WEIGHTS]}{created}".encode()).hexdigest()[:8]
-        with self._store.change() as connection:
-            newest = select(func.max(tables.versions.c.number)).where(
-                tables.versions.c.domain == domain
-            )
-            number = (connection.execute(newest).scalar() or 0) + 1
-            manifest = Manifest(
-                **facts.model_dump(),
-                version=f"{domain}--v{number}-{sha8}",
-                domain=domain,
-                number=number,
-                created=created,
-                files=files,
+            sha8 = hashlib.sha256(f"{files[WEIGHTS]}{created}".encode()).hexdigest()[:8]
+            manifest = Manifest.of(
+                facts, version=f"{domain}--v{number}-{sha8}", created=created, files=files
             )
             (aside / MANIFEST).write_text(
                 manifest.model_dump_json(indent=2) + "\n", encoding="utf-8"
             )
-            os.chmod(aside, 0o755)
-            aside.rename(self._root / domain / manifest.version)
+            self._artifacts.place(aside, manifest)
+        return manifest if self._register(manifest) else None
+
+    def _next_number(self, domain: str) -> int:
+        newest = select(func.max(tables.versions.c.number)).where(
+            tables.versions.c.domain == domain
+        )
+        with self._store.transaction() as connection:
+            return (connection.execute(newest).scalar() or 0) + 1
+
+    def _register(self, manifest: Manifest) -> bool:
+        """Write the row, unless the number is taken: `change` lets one writer in at a time."""
+        same = select(tables.versions.c.version).where(
+            tables.versions.c.domain == manifest.domain,
+            tables.versions.c.number == manifest.number,
+        )
+        with self._store.change() as connection:
+            if connection.execute(same).first() is not None:
+                return False
             connection.execute(
                 insert(tables.versions).values(
                     version=manifest.version,
-                    domain=domain,
-                    number=number,
-                    created=created,
+                    domain=manifest.domain,
+                    number=manifest.number,
+                    created=manifest.created,
                     verdict=manifest.verdict,
                     retired=False,
                     manifest=manifest.model_dump(mode="json"),
                 )
             )
-        return manifest
+        return True
 
     def versions(self, domain: str | None = None) -> list[Version]:
         """Registered versions by domain and number."""
@@ -163,11 +169,16 @@ class Registry:
 
     def verify(self, name: str) -> Manifest:
         """Check a version's files against its manifest, and its manifest against the store."""
-        version = self.version(name)
-        manifest = verify(version.folder)
-        if manifest != version.manifest:
-            raise CorruptAdapter(f"{name}: {MANIFEST} differs from what was registered")
-        return manifest
+        return self.obtain(self.version(name))
+
+    def obtain(self, version: Version) -> Manifest:
+        """Have a version's files in its folder on this host, whole and checked; blocks.
+
+        Raises:
+            CorruptAdapter: they are not what was registered, or must not be served.
+            ArtifactsUnavailable: the artifact root did not answer; try again later.
+        """
+        return self._artifacts.obtain(version.manifest)
 
     def aliases(self) -> dict[str, Aliases]:
         """Where every domain's aliases point now."""
@@ -240,7 +251,7 @@ class Registry:
 
     def _version(self, manifest: dict[str, object], retired: bool) -> Version:
         parsed = Manifest.model_validate(manifest)
-        return Version(parsed, self._root / parsed.domain / parsed.version, retired)
+        return Version(parsed, self._artifacts.folder(parsed), retired)
 
 
 def _record(

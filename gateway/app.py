@@ -11,17 +11,15 @@ import anyio
 from anyio.abc import TaskGroup
 from fastapi import FastAPI
 
-from adapters.engines.client import EngineClient
-from adapters.engines.pool import Pool
 from adapters.experiments.book import ExperimentBook
 from adapters.journal import Journal
-from adapters.reconcile import Reconciler
 from adapters.registry import Registry
 from adapters.store import Store
 from gateway.access import KeyStore, Role
 from gateway.background import drain_forever, refresh_forever
 from gateway.catalog import LiveCatalog
 from gateway.deps import Parts
+from gateway.fleet import Fleet
 from gateway.front import Front
 from gateway.openapi import document_hot_paths
 from gateway.pipeline import Pipeline
@@ -30,7 +28,7 @@ from gateway.record import Recorder
 from gateway.routes import feedback, health, models, route
 from gateway.routes.admin import admin_routes
 from gateway.routes.problems import answer_every_error
-from gateway.settings import Engine, Settings
+from gateway.settings import Settings
 from gateway.telemetry import Telemetry
 from gateway.upstream import Upstream
 from retrieval.encoder import StaticEncoder
@@ -98,10 +96,9 @@ async def _open_parts(
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True)
     )
     tasks = await stack.enter_async_context(_endless_tasks())
-    pools = {
-        engine.name: _open_pool(engine, session, catalog, tasks) for engine in settings.engines
-    }
-    registry = Registry(store, settings.artifact_root)
+    registry = Registry(store, settings.versions)
+    fleet = Fleet(session, catalog, registry.obtain, tasks)
+    fleet.follow()
     parts = Parts(
         catalog=catalog,
         store=store,
@@ -110,11 +107,11 @@ async def _open_parts(
         keys=keys,
         journal=journal,
         retriever=retriever,
-        pools=pools,
+        fleet=fleet,
         pipeline=Pipeline(
             catalog=catalog,
             planner=Planner(retriever),
-            pools=pools,
+            fleet=fleet,
             upstream=Upstream(session),
             recorder=Recorder(journal, telemetry),
         ),
@@ -123,19 +120,6 @@ async def _open_parts(
     tasks.start_soon(drain_forever, parts, settings.journal.drain_seconds)
     tasks.start_soon(refresh_forever, parts)
     return parts
-
-
-def _open_pool(
-    engine: Engine, session: aiohttp.ClientSession, catalog: LiveCatalog, tasks: TaskGroup
-) -> Pool:
-    """A pool and, for engines that hold adapters, the reconciler that keeps them loaded."""
-    if engine.kind == "openai":
-        return Pool(engine.urls, None)
-    key = engine.key.get_secret_value() if engine.key else None
-    clients = [EngineClient(session, url, key) for url in engine.urls]
-    reconciler = Reconciler(clients, lambda: catalog.now.wanted(engine.name))
-    tasks.start_soon(reconciler.run)
-    return Pool(engine.urls, reconciler)
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ async def refresh_forever(parts: Parts) -> None:
         try:
             if await asyncio.to_thread(parts.catalog.refresh):
                 logger.info("the catalog was refreshed")
+                parts.fleet.follow()
             await asyncio.to_thread(parts.retriever.refresh)
         except (AdapterError, OSError) as exc:
             logger.warning("the catalog stays as it is: %s", exc)
@@ -45,10 +46,11 @@ def set_gauges(parts: Parts) -> None:
     telemetry = parts.telemetry
     telemetry.journal_pending.set(parts.journal.pending)
     states: Counter[tuple[str, str]] = Counter()
-    for name, pool in parts.pools.items():
+    telemetry.engine_up.clear()
+    for name, pool in parts.fleet.pools.items():
         replicas = pool.replicas.values()
         telemetry.engine_up.labels(name).set(sum(replica.up for replica in replicas))
-        states.update((v, s) for replica in replicas for v, s in replica.versions.items())
+        states.update(item for replica in replicas for item in replica.states.items())
     telemetry.adapter_replicas.clear()
     for (version, state), count in states.items():
         telemetry.adapter_replicas.labels(version, state).set(count)

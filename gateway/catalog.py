@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adapters.engines.residency import Desired
 from adapters.errors import AdapterError, PackError, StoreUnavailable
-from adapters.experiments.assignment import BASE_ARM, Experiment
+from adapters.experiments.assignment import Experiment
 from adapters.experiments.book import ExperimentBook
 from adapters.packs import Pack
-from adapters.reconcile import Wanted
 from adapters.registry import Aliases, Registry, Version
 from adapters.store import Store
 from gateway.access import KeyRing, KeyStore
@@ -67,24 +67,65 @@ class Catalog:
     def champion(self, domain: str) -> str | None:
         return self.aliases.get(domain, Aliases()).champion
 
-    def served_versions(self, domain: str) -> list[str]:
-        """Versions that should be loaded: champion, the one before it, challenger, and arms of an
-        experiment."""
+    def live_versions(self, domain: str) -> list[str]:
+        """Versions that answer, or may from one second to the next: champion, arms of an
+        experiment, challenger, the champion before this one."""
+        pinned, standby = self._live(domain)
+        return [*pinned, *standby]
+
+    def is_servable(self, version: str) -> bool:
+        """Whether a version may be asked for by its name: it is live, or the gate passed it."""
+        found = self.versions.get(version)
+        return (
+            found is not None
+            and not found.retired
+            and found.manifest.domain in self.domains
+            and (
+                found.manifest.verdict == "pass"
+                or version in self.live_versions(found.manifest.domain)
+            )
+        )
+
+    def servable_versions(self, domain: str) -> list[str]:
+        """Every version of a domain that may be asked for, live ones first."""
+        passed = [
+            name
+            for name, version in self.versions.items()
+            if version.manifest.domain == domain and self.is_servable(name)
+        ]
+        return list(dict.fromkeys((*self.live_versions(domain), *passed)))
+
+    def desired(self, engine: str) -> Desired:
+        """What an engine's replicas should serve."""
+        domains = [name for name, home in self.domains.items() if home.engine.name == engine]
+        live = [self._live(name) for name in domains]
+        return Desired(
+            pinned=tuple(version for pinned, _ in live for version in pinned),
+            standby=tuple(version for _, standby in live for version in standby),
+            servable={
+                version: self.versions[version]
+                for domain in domains
+                for version in self.servable_versions(domain)
+            },
+            retired=frozenset(
+                name
+                for name, version in self.versions.items()
+                if version.retired and version.manifest.domain in domains
+            ),
+        )
+
+    def _live(self, domain: str) -> tuple[list[str], list[str]]:
+        """Live versions that take traffic, and those that stand by."""
         aliases = self.aliases.get(domain, Aliases())
-        names: list[str | None] = [aliases.champion, aliases.previous, aliases.challenger]
-        if domain in self.experiments:
-            names += [arm.model for arm in self.experiments[domain].arms if arm.model != BASE_ARM]
+        experiment = self.experiments.get(domain)
+        arms = [arm.model for arm in experiment.arms] if experiment else []
+        pinned = self._unretired(aliases.champion, *arms)
+        standby = self._unretired(aliases.challenger, aliases.previous)
+        return pinned, [version for version in standby if version not in pinned]
+
+    def _unretired(self, *names: str | None) -> list[str]:
         known = (self.versions.get(name) for name in dict.fromkeys(names) if name)
         return [version.name for version in known if version and not version.retired]
-
-    def wanted(self, engine: str) -> list[Wanted]:
-        """What an engine's replicas should hold."""
-        return [
-            Wanted(name, self.versions[name].folder)
-            for domain, home in self.domains.items()
-            if home.engine.name == engine
-            for name in self.served_versions(domain)
-        ]
 
 
 class LiveCatalog:
@@ -95,7 +136,7 @@ class LiveCatalog:
     ) -> None:
         self._store = store
         self._reload = reload
-        self._registry = Registry(store, settings.artifact_root)
+        self._registry = Registry(store, settings.versions)
         self._experiments = ExperimentBook(store, self._registry)
         self._keys = KeyStore(store)
         self._seen = self._signature(settings)

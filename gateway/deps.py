@@ -5,13 +5,13 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
-from adapters.engines.pool import Pool
 from adapters.experiments.book import ExperimentBook
 from adapters.journal import Journal
 from adapters.registry import Registry
 from adapters.store import Store
 from gateway.access import Caller, KeyStore
 from gateway.catalog import LiveCatalog
+from gateway.fleet import Fleet
 from gateway.pipeline import Pipeline
 from gateway.telemetry import Telemetry
 from retrieval.retriever import Retriever
@@ -28,7 +28,7 @@ class Parts:
     keys: KeyStore
     journal: Journal
     retriever: Retriever
-    pools: dict[str, Pool]
+    fleet: Fleet
     pipeline: Pipeline
     telemetry: Telemetry
 

@@ -4,14 +4,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
-from adapters.errors import AdapterError
+import orjson
+
+from adapters.errors import AdapterError, EngineError
 from adapters.packs import Pack
 from adapters.registry import Registry
 from adapters.store import Store
-from gateway.settings import ConfigurationError
+from gateway.catalog import LiveCatalog
+from gateway.settings import ConfigurationError, Engine
 from gateway.workspace import Workspace
 from retrieval.versions import Pointer
 from router.errors import RouterError
@@ -57,7 +60,7 @@ def _check(name: str, look: Callable[[], str]) -> Check:
 
 def _store(workspace: Workspace) -> str:
     store = Store(workspace.store_url)
-    registry = Registry(store, workspace.artifacts)
+    registry = Registry(store, workspace.versions)
     for version in registry.versions():
         if not version.retired:
             registry.verify(version.name)
@@ -88,16 +91,38 @@ def _pack(workspace: Workspace, folder: Path) -> str:
 def _engines(workspace: Workspace) -> Iterator[Check]:
     for engine in workspace.settings.engines:
         for url in engine.urls if engine.kind != "openai" else ():
-            try:
-                with urlopen(f"{url}/health", timeout=3) as answer:
-                    yield Check(
-                        f"engine {engine.name} {url}",
-                        answer.status == 200,
-                        f"status {answer.status}",
-                    )
-            except (URLError, OSError, ValueError) as exc:
-                yield Check(
-                    f"engine {engine.name} {url}",
-                    False,
-                    f"does not answer ({exc}); start it or fix urls",
-                )
+            look = partial(_replica, engine, url)
+            yield _check(f"engine {engine.name} {url}", look)
+        if workspace.settings.packs and engine.kind != "openai":
+            yield _check(f"engine {engine.name} adapters", partial(_room, workspace, engine))
+
+
+def _replica(engine: Engine, url: str) -> str:
+    """A replica is well and serves the configured base model."""
+    headers = {"Authorization": f"Bearer {engine.bearer}"} if engine.bearer else {}
+    try:
+        with urlopen(f"{url}/health", timeout=3):
+            pass
+        with urlopen(Request(f"{url}/v1/models", headers=headers), timeout=3) as answer:
+            cards = orjson.loads(answer.read())["data"]
+    except HTTPError as exc:
+        raise EngineError(f"answers {exc.code} at {exc.url}; fix it or the engine's key") from exc
+    except (OSError, ValueError, KeyError) as exc:
+        raise EngineError(f"does not answer ({exc}); start it or fix urls") from exc
+    served = [card["id"] for card in cards if not card.get("parent")]
+    if engine.model not in served:
+        raise EngineError(f"serves {', '.join(served)}, not {engine.model}; fix the engine's model")
+    return f"serves {engine.model} and {len(cards) - len(served)} adapters"
+
+
+def _room(workspace: Workspace, engine: Engine) -> str:
+    """The live versions fit the engine."""
+    catalog = LiveCatalog(workspace.settings, Store(workspace.store_url), None).now
+    desired = catalog.desired(engine.name)
+    live = len(desired.pinned) + len(desired.standby)
+    if live > engine.max_cpu_loras:
+        raise EngineError(
+            f"{live} live versions, a replica holds {engine.max_cpu_loras}: some are loaded on "
+            "demand; raise --max-cpu-loras and max_cpu_loras"
+        )
+    return f"{live} live versions, room for {engine.max_cpu_loras}"

@@ -6,7 +6,9 @@ GatewayError
 ├── Forbidden             a known key without the right: 403
 ├── Overloaded            refused early: 429 with Retry-After
 ├── EngineRefused         the engine's own 400, 413, 422 or 429, passed through
-└── EngineFailed          an engine that broke, lost our adapter or did not answer: 502, 503, 504
+└── EngineFailed          an engine that broke or did not answer: 502, 503, 504
+    ├── EngineUnreachable nothing listens there; the request cannot have been the reason
+    └── VersionLost       it does not hold the adapter version any more
 """
 
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import orjson
 
 from adapters.errors import (
     AdapterError,
+    ArtifactsUnavailable,
     CorruptAdapter,
     InvalidExperiment,
     RefusedMove,
@@ -137,6 +140,20 @@ class EngineFailed(GatewayError):
         super().__init__(Problem(status, message, "api_error", code, retry_after=retry), code)
 
 
+class EngineUnreachable(EngineFailed):
+    """No connection to a replica could be made."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(503, message)
+
+
+class VersionLost(EngineFailed):
+    """A replica does not know an adapter version that it held before."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(502, message)
+
+
 # The base classes of everything this project raises on purpose.
 OURS = (GatewayError, AdapterError, RouterError, RetrievalError)
 
@@ -148,6 +165,7 @@ _TABLE: dict[type[Exception], tuple[int, str, str]] = {
     InvalidExperiment: (422, "invalid_experiment", "caller_bad_request"),
     CorruptAdapter: (422, "corrupt_adapter", "caller_bad_request"),
     StoreUnavailable: (503, "store_unavailable", "gateway_store"),
+    ArtifactsUnavailable: (503, "artifacts_unavailable", "gateway_store"),
     AdapterError: (500, "adapter_error", "gateway_internal"),
     RouterError: (500, "router_error", "gateway_internal"),
     RetrievalError: (500, "retrieval_error", "gateway_internal"),

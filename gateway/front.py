@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from gateway.attempt import Reply
 from gateway.deps import Parts, parts_of
 from gateway.errors import BadRequest, Overloaded, explain
-from gateway.pipeline import Reply
 from gateway.protocols.requests import Endpoint, parse_request
 from gateway.streaming import error_event
 

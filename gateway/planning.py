@@ -23,6 +23,8 @@ from retrieval.retriever import Retriever
 from router.decision import Decision, Reason
 from router.policy import query_text
 
+_AFFINITY_CHARACTERS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -38,11 +40,18 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will happen to a request. `candidates` are tried in order; the first is what was
-    decided."""
+    """What will happen to a request.
+
+    Args:
+        candidates: models in the order they are tried; the first is what was decided.
+        pinned: the caller named the exact version, so it is worth waiting for.
+        affinity: what should stay on one replica: the unit, or else how the conversation begins.
+    """
 
     decision: Decision
     candidates: tuple[Candidate, ...]
+    pinned: bool = False
+    affinity: str = ""
     assignment: Assignment | None = None
     passages: tuple[Passage, ...] = ()
     index_version: str | None = None
@@ -81,6 +90,7 @@ class Planner:
             return Plan(
                 decision,
                 (Candidate(engine, None),),
+                affinity=_affinity(request),
                 seconds={"route": routed - started},
             )
         passages = self._passages(catalog, request, decision.target, query)
@@ -89,6 +99,8 @@ class Planner:
         return Plan(
             decision=decision,
             candidates=_candidates(catalog, decision.target, version, assignment),
+            pinned=version is not None,
+            affinity=_affinity(request),
             assignment=assignment,
             passages=passages,
             index_version=self._retriever.versions().get(decision.target) if passages else None,
@@ -125,6 +137,14 @@ def unit_of(request: InferenceRequest, key: str) -> str:
     return unit_digest(request.unit or key)
 
 
+def _affinity(request: InferenceRequest) -> str:
+    """The unit; without one the first user message, which all turns of a conversation share."""
+    if request.unit:
+        return request.unit
+    first = next((m for m in request.messages if m["role"] == "user"), None)
+    return str(first.get("content") if first else request.prompt)[:_AFFINITY_CHARACTERS]
+
+
 def _decide(catalog: Catalog, request: InferenceRequest, query: str) -> tuple[Decision, str | None]:
     """The decision and, for a pinned model, the exact version."""
     model = catalog.settings.aliases.get(request.model, request.model)
@@ -142,9 +162,9 @@ def _decide(catalog: Catalog, request: InferenceRequest, query: str) -> tuple[De
         return Decision(model, 1.0, reason=Reason.EXPLICIT_DOMAIN), None
     if model in catalog.tiers:
         return Decision(model, 1.0, reason=Reason.EXPLICIT_MODEL), None
-    version = catalog.versions.get(model)
-    if version and model in catalog.served_versions(version.manifest.domain):
-        return Decision(version.manifest.domain, 1.0, reason=Reason.EXPLICIT_MODEL), model
+    if catalog.is_servable(model):
+        domain = catalog.versions[model].manifest.domain
+        return Decision(domain, 1.0, reason=Reason.EXPLICIT_MODEL), model
     raise BadRequest(
         f"the model {request.model!r} does not exist or is not served; "
         "GET /v1/models lists what is",

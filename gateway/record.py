@@ -20,8 +20,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Exchange:
-    """A request, what was planned for it, and how far it came. Instants are `time.perf_counter`
-    seconds."""
+    """A request, what was planned for it, and how far it came.
+
+    Instants are `time.perf_counter` seconds. `tries` says which replicas were asked and why them;
+    `broken` counts the tries that reached an engine and failed there.
+    """
 
     request: InferenceRequest
     caller: Caller
@@ -35,11 +38,13 @@ class Exchange:
     asked: float = 0.0
     first_token: float | None = None
     fallback: str = ""
+    tries: list[str] = field(default_factory=list)
+    broken: int = 0
     tally: Tally = field(default_factory=Tally)
 
     @property
     def overhead(self) -> float:
-        """Seconds from arrival until the engine was asked."""
+        """Seconds from arrival until an engine was first asked."""
         return (self.asked or time.perf_counter()) - self.started
 
     @property

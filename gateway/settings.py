@@ -11,9 +11,21 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from adapters.artifacts import Artifacts
+from adapters.remote import is_url, url_problem
 
 PREFIX = "TURNOUT_"
 CONFIG_FILE = "turnout.toml"
@@ -53,10 +65,20 @@ class StoreSettings(_Group):
     )
 
 
-class Artifacts(_Group):
-    root: Path | None = Field(
-        None, description="Adapters, indexes, routers; default: artifacts in the state folder."
+class ArtifactSettings(_Group):
+    root: str | None = Field(
+        None,
+        min_length=1,
+        description="Adapters, indexes, routers: a folder; default: artifacts in the state folder. "
+        "Or an fsspec URL such as s3://bucket/turnout for adapters that several hosts share.",
     )
+
+    @field_validator("root")
+    @classmethod
+    def _can_be_opened(cls, root: str | None) -> str | None:
+        if root is not None and is_url(root) and (problem := url_problem(root)):
+            raise ValueError(problem)
+        return root
 
 
 class Models(_Group):
@@ -86,19 +108,76 @@ class RouterSettings(_Group):
 class Engine(_Group):
     name: str = Field(min_length=1, description="How targets and packs refer to it.")
     kind: Literal["vllm", "embedded", "openai"] = Field(
-        "vllm", description="openai: a remote provider; no adapters, always taken to be up."
+        "vllm", description="openai: a remote provider; no adapters, no health to ask for."
     )
     urls: tuple[str, ...] = Field(
-        min_length=1, description="Base URLs of its replicas, without /v1."
+        min_length=1,
+        description="Base URLs of its replicas, without /v1; may change while the gateway runs.",
+    )
+    dns: bool = Field(
+        False,
+        description="Every address behind the host names in urls is a replica, looked up again "
+        "each second (headless services); http only.",
     )
     model: str = Field(min_length=1, description="Served base model name.")
     path: Path | None = Field(
-        None, description="embedded only: model folder; default: SmolLM2-135M-Instruct."
+        None,
+        description="Base model's folder on this host: checked against adapters where the engine's "
+        "own path is not readable here; what the embedded engine loads.",
     )
     key: SecretStr | None = Field(None, description="Bearer key the engine asks for.")
-    timeout: float = Field(
-        300, gt=0, description="Seconds without a byte from the engine before giving up."
+    key_env: str | None = Field(
+        None, description="Environment variable that holds the key, in place of `key`."
     )
+    max_loras: int = Field(
+        4, ge=1, description="As the engine was started: adapters in one batch; others wait."
+    )
+    max_cpu_loras: int = Field(
+        16,
+        ge=1,
+        description="As the engine was started: adapters a replica holds; fit it to the live ones.",
+    )
+    max_lora_rank: int = Field(64, ge=1, description="As the engine was started.")
+    connect_timeout: float = Field(
+        2, gt=0, description="Seconds to open a connection before another replica is tried."
+    )
+    timeout: float = Field(
+        300, gt=0, description="Seconds without a byte from a replica before giving it up."
+    )
+    deadline: float = Field(
+        600, gt=0, description="Seconds for all tries together, until an answer begins."
+    )
+    load_timeout: float = Field(
+        30, gt=0, description="Seconds a request waits for a version to be loaded on demand."
+    )
+
+    @property
+    def bearer(self) -> str | None:
+        """The key to send, from wherever it is configured."""
+        if self.key_env is not None:
+            return os.environ.get(self.key_env)
+        return self.key.get_secret_value() if self.key else None
+
+    @field_validator("urls")
+    @classmethod
+    def _are_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError(f"{url!r} is not an http or https URL")
+        return tuple(url.rstrip("/") for url in urls)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.max_cpu_loras < self.max_loras:
+            raise ValueError(
+                f"max_cpu_loras {self.max_cpu_loras} is below max_loras {self.max_loras}"
+            )
+        if self.key_env is not None and not os.environ.get(self.key_env):
+            raise ValueError(f"key_env: the environment has no {self.key_env}")
+        if self.dns and any(url.startswith("https") for url in self.urls):
+            raise ValueError("dns: certificates name hosts, not addresses; use http URLs")
+        return self
 
 
 class Price(_Group):
@@ -153,7 +232,7 @@ class Settings(BaseSettings):
     state: Path = Field(Path("state"), description="Folder of everything this system writes.")
     server: Server = Server()
     store: StoreSettings = StoreSettings()
-    artifacts: Artifacts = Artifacts()
+    artifacts: ArtifactSettings = ArtifactSettings()
     models: Models = Models()
     router: RouterSettings = RouterSettings()
     journal: JournalSettings = JournalSettings()
@@ -175,7 +254,14 @@ class Settings(BaseSettings):
 
     @property
     def artifact_root(self) -> Path:
-        return self.artifacts.root or self.state / "artifacts"
+        """The local place of indexes and routers, also when adapters have a remote root."""
+        root = self.artifacts.root
+        return self.state / "artifacts" if root is None or is_url(root) else Path(root)
+
+    @property
+    def versions(self) -> Artifacts:
+        """Where adapter versions lie."""
+        return Artifacts(self.artifacts.root or self.artifact_root, self.state / "cache")
 
     @property
     def model_cache(self) -> Path:

@@ -23,11 +23,10 @@ from adapters.store import Store
 from gateway.access import KeyStore, Role
 from gateway.server import listen
 from gateway.settings import ConfigurationError, Engine, Settings
-from gateway.workspace import Workspace
+from gateway.workspace import Workspace, reachable
 from retrieval.versions import Pointer
 from router.router import current_folder
 
-_LOOPBACK = "127.0.0.1"
 _START_SECONDS = 120
 _EXAMPLE = (
     '{"model": "auto", "max_tokens": 80, "messages": '
@@ -173,8 +172,7 @@ class Supervisor:
     @property
     def _url(self) -> str:
         server = self._settings.server
-        host = _LOOPBACK if server.host in ("0.0.0.0", "::") else server.host
-        return f"http://{host}:{server.port}"
+        return f"http://{reachable(server.host)}:{server.port}"
 
     def _development_key(self) -> str:
         """A key for trying things out, kept readable for its owner in the state folder."""
@@ -198,9 +196,7 @@ class Supervisor:
     def _untrained(self) -> list[Pack]:
         """Packs with examples whose domain has no adapter version yet."""
         store = Store(self._settings.store_url)
-        trained = {
-            v.manifest.domain for v in Registry(store, self._settings.artifact_root).versions()
-        }
+        trained = {v.manifest.domain for v in Registry(store, self._settings.versions).versions()}
         packs = [Pack.load(entry.path) for entry in self._settings.packs]
         return [pack for pack in packs if pack.train and pack.name not in trained]
 

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
-from gateway.errors import EngineFailed
+from gateway.errors import EngineFailed, EngineUnreachable
+from gateway.settings import Engine
 
 
 class Answer:
@@ -49,29 +50,28 @@ class Upstream:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def open(
-        self, url: str, body: bytes, *, key: str | None, request_id: str, patience: float
-    ) -> Answer:
-        """POST `body` and return once the status is there.
+    async def open(self, url: str, body: bytes, *, engine: Engine, request_id: str) -> Answer:
+        """POST `body` to a replica of `engine` and return once the status is there.
 
         Raises:
-            EngineFailed: 503 when no connection could be made, 504 after `patience` seconds without
-            a byte,
-                502 when the connection broke.
+            EngineUnreachable: no connection could be made.
+            EngineFailed: 504 when no byte came in time, 502 when the connection broke.
         """
         headers = {"content-type": "application/json", "x-request-id": request_id}
-        if key:
+        if key := engine.bearer:
             headers["authorization"] = f"Bearer {key}"
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=patience)
+        limits = aiohttp.ClientTimeout(
+            total=None, sock_connect=engine.connect_timeout, sock_read=engine.timeout
+        )
         try:
             return Answer(
                 await self._session.post(
                     url, data=body, headers=headers, timeout=limits, allow_redirects=False
                 )
             )
-        except aiohttp.ClientConnectorError as exc:
-            raise EngineFailed(503, f"no engine answers at {url}") from exc
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
+            raise EngineUnreachable(f"no engine answers at {url}") from exc
         except TimeoutError as exc:
-            raise EngineFailed(504, f"no answer within {patience:g} s") from exc
+            raise EngineFailed(504, f"no answer within {engine.timeout:g} s") from exc
         except aiohttp.ClientError as exc:
             raise EngineFailed(502, f"the engine broke the connection: {exc}") from exc

@@ -9,7 +9,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
+import orjson
+
+from adapters.artifacts import Artifacts
 from adapters.packs import Pack, read_jsonl
 from gateway.model_cache import ModelCache
 from gateway.settings import Settings, load
@@ -46,6 +50,10 @@ class Workspace:
         return self.settings.artifact_root
 
     @property
+    def versions(self) -> Artifacts:
+        return self.settings.versions
+
+    @property
     def store_url(self) -> str:
         return self.settings.store_url
 
@@ -68,6 +76,23 @@ class Workspace:
         file = self.development_key_file
         return file.read_text().strip() if file.exists() else None
 
+    def replica_states(self) -> dict[str, list[dict[str, str]]] | None:
+        """Each version's state on each replica, asked of the running gateway; None where none
+        answers at the configured admin address, or there is no key to ask with."""
+        key = self.settings.bootstrap_key
+        secret = key.get_secret_value() if key else self.development_key
+        host = reachable(self.settings.server.host)
+        request = Request(
+            f"http://{host}:{self.settings.server.admin_port}/admin/v1/adapters",
+            headers={"Authorization": f"Bearer {secret}"},
+        )
+        try:
+            with urlopen(request, timeout=2) as answer:
+                rows = orjson.loads(answer.read())
+        except (OSError, ValueError):
+            return None
+        return {row["version"]: row["replicas"] for row in rows}
+
     @property
     def packs(self) -> tuple[Path, ...]:
         return tuple(entry.path for entry in self.settings.packs)
@@ -87,3 +112,8 @@ class Workspace:
             for pack in packs
             if pack.documents is not None
         }
+
+
+def reachable(host: str) -> str:
+    """Where a listener bound to `host` is reached from this machine."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host

@@ -29,11 +29,29 @@ def serving(app: Any, *sockets: socket.socket) -> Iterator[str]:
             listener.close()
 
 
-def free_socket() -> socket.socket:
-    """A listening socket on a port the system chose."""
+class Switched:
+    """A server that can be stopped, cutting its connections, and started again where it was."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._stack = contextlib.ExitStack()
+        listener = free_socket()
+        self._port: int = listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._stack.enter_context(serving(app, listener))
+
+    def stop(self) -> None:
+        self._stack.close()
+
+    def start(self) -> None:
+        self._stack.enter_context(serving(self._app, free_socket(self._port)))
+
+
+def free_socket(port: int = 0) -> socket.socket:
+    """A listening socket, on a port the system chose unless one is named."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", 0))
+    listener.bind(("127.0.0.1", port))
     listener.listen(128)
     return listener
 

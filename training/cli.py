@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from adapters.manifest import ALLOWED_RANKS
+from adapters.artifacts import Artifacts
+from adapters.lora import ALLOWED_RANKS
 from adapters.registry import Registry
 from adapters.store import Store
 from training.endpoint import Endpoint
@@ -34,8 +35,8 @@ class Workspace(Protocol):
         """State directory."""
 
     @property
-    def artifacts(self) -> Path:
-        """Artifact root."""
+    def versions(self) -> Artifacts:
+        """Where adapter versions lie."""
 
     @property
     def store_url(self) -> str:
@@ -123,7 +124,7 @@ def train(
     store = Store(workspace.store_url)
     try:
         with Bar() as bar:
-            result = run(job, store, Registry(store, workspace.artifacts), bar)
+            result = run(job, store, Registry(store, workspace.versions), bar)
     except TrainingError as exc:
         raise click.ClickException(str(exc)) from exc
     finally:

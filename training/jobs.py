@@ -131,7 +131,9 @@ def _evaluate(
     names = [CANDIDATE, BASE]
     champion = registry.aliases().get(job.domain, Aliases()).champion
     if champion is not None:
-        models.load(champion, registry.version(champion).folder)
+        rival = registry.version(champion)
+        registry.obtain(rival)
+        models.load(champion, rival.folder)
         names.append(champion)
     results = []
     for index, name in enumerate(names):

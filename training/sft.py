@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from transformers.utils import logging
 from trl.trainer.sft_config import SFTConfig
 
-from adapters.manifest import CONFIG
+from adapters.lora import CONFIG
 from training.dataset import Encoded
 from training.progress import Reporter
 from training.trainer import AnswerTrainer, as_dataset, collate

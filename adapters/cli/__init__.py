@@ -9,6 +9,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from adapters.artifacts import Artifacts
+
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else."
 )
@@ -20,9 +22,10 @@ class Workspace(Protocol):
     @property
     def store_url(self) -> str: ...
     @property
-    def artifacts(self) -> Path: ...
+    def versions(self) -> Artifacts: ...
     @property
     def packs(self) -> tuple[Path, ...]: ...
+    def replica_states(self) -> dict[str, list[dict[str, str]]] | None: ...
 
 
 def show_json(value: Any) -> None:

@@ -85,7 +85,7 @@ def stop(workspace: Workspace, name: str) -> None:
 
 def _book(workspace: Workspace) -> ExperimentBook:
     store = Store(workspace.store_url)
-    return ExperimentBook(store, Registry(store, workspace.artifacts))
+    return ExperimentBook(store, Registry(store, workspace.versions))
 
 
 def _arm(text: str) -> Arm:

@@ -1,13 +1,19 @@
 """`turnout adapters`: versions, lineage, lifecycle."""
 
 import getpass
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 
+from adapters.archives import unpack
+from adapters.base_model import check_fits_base
 from adapters.cli import Workspace, as_json, show_json, show_table
-from adapters.errors import AdapterError
-from adapters.manifest import TrainingFacts, check_adapter, config_hash, file_digest
+from adapters.errors import AdapterError, CorruptAdapter
+from adapters.files import file_digest
+from adapters.lora import check_adapter, read_modules
+from adapters.manifest import Manifest, TrainingFacts, config_hash
 from adapters.registry import Aliases, Registry, Version
 from adapters.store import Store
 
@@ -24,15 +30,26 @@ def adapters() -> None:
 @as_json
 @click.pass_obj
 def list_versions(workspace: Workspace, domain: str | None, as_json: bool) -> None:
-    """Registered versions and where the aliases point."""
+    """Registered versions, where the aliases point, and the versions' states on the replicas of
+    the running gateway."""
     registry = _registry(workspace)
     aliases = registry.aliases()
     rows = [_row(v, aliases.get(v.manifest.domain, Aliases())) for v in registry.versions(domain)]
+    states = workspace.replica_states()
     if as_json:
-        show_json(rows)
-    else:
-        columns = ("version", "domain", "alias", "verdict", "score", "base", "created")
-        show_table(columns, [[row[column] for column in columns] for row in rows])
+        show_json([{**row, "replicas": states and states.get(row["version"], [])} for row in rows])
+        return
+    columns = ("version", "domain", "alias", "verdict", "score", "base", "created")
+    cells = [
+        [*(row[column] for column in columns), _states(states, row["version"])] for row in rows
+    ]
+    show_table((*columns, "replicas"), cells)
+    if states is None:
+        click.echo("no gateway answers at the configured admin address: replicas unknown", err=True)
+    for version, replicas in (states or {}).items():
+        for replica in replicas:
+            if replica["problem"]:
+                click.echo(f"{version} on {replica['replica']}: {replica['problem']}", err=True)
 
 
 @adapters.command()
@@ -63,7 +80,7 @@ def show(workspace: Workspace, version: str, as_json: bool) -> None:
 
 
 @adapters.command("import")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("source", metavar="FOLDER|ARCHIVE", type=click.Path(exists=True, path_type=Path))
 @click.option("--domain", required=True, help="The domain this adapter is for.")
 @click.option(
     "--base",
@@ -74,25 +91,43 @@ def show(workspace: Workspace, version: str, as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def import_version(
-    workspace: Workspace, folder: Path, domain: str, base: Path, as_json: bool
+    workspace: Workspace, source: Path, domain: str, base: Path, as_json: bool
 ) -> None:
-    """Register a LoRA that was trained elsewhere. It is unjudged: promoting it needs --force."""
+    """Register a LoRA that was trained elsewhere: a folder as PEFT writes it, or such a folder as
+    .tar, .tar.gz, .tgz or .zip. It is unjudged: promoting it needs --force.
+
+    Only safetensors, plain LoRA or rsLoRA, rank 1, 8, 16, 32 or 64, and the modules must be those
+    of the base model, in its sizes.
+    """
+    with workspace.versions.aside(domain) as aside:
+        folder = source
+        if not source.is_dir():
+            unpack(source, aside)
+            folder = aside
+        try:
+            manifest = _import(_registry(workspace), domain, folder, base)
+        except CorruptAdapter as exc:  # what was unpacked is gone when this is read
+            raise CorruptAdapter(str(exc).replace(str(aside), str(source))) from exc
+    if as_json:
+        show_json(manifest.model_dump(mode="json"))
+    else:
+        click.echo(manifest.version)
+
+
+def _import(registry: Registry, domain: str, folder: Path, base: Path) -> Manifest:
     config = check_adapter(folder)
+    check_fits_base(folder, base)
     template = base / "chat_template.jinja"
     facts = TrainingFacts(
         base_model=base.name,
         base_config_hash=config_hash(base),
         chat_template_hash=file_digest(template) if template.exists() else "",
         rank=config["r"],
-        target_modules=tuple(sorted(config.get("target_modules") or ())),
+        target_modules=tuple(sorted({name.split(".")[-1] for name in read_modules(folder)})),
         rslora=bool(config.get("use_rslora")),
         verdict_reason="imported, not evaluated here",
     )
-    manifest = _registry(workspace).publish(domain, folder, facts)
-    if as_json:
-        show_json(manifest.model_dump(mode="json"))
-    else:
-        click.echo(manifest.version)
+    return registry.publish(domain, folder, facts)
 
 
 @adapters.command()
@@ -146,10 +181,16 @@ def retire(workspace: Workspace, version: str, reason: str) -> None:
 
 
 def _registry(workspace: Workspace) -> Registry:
-    return Registry(Store(workspace.store_url), workspace.artifacts)
+    return Registry(Store(workspace.store_url), workspace.versions)
 
 
-def _row(version: Version, aliases: Aliases) -> dict[str, object]:
+def _states(states: dict[str, list[dict[str, str]]] | None, version: str) -> str:
+    """How many replicas have a version in each state: `2 ready`, `1 failed, 1 ready`."""
+    count = Counter(replica["state"] for replica in (states or {}).get(version, []))
+    return ", ".join(f"{number} {state}" for state, number in sorted(count.items()))
+
+
+def _row(version: Version, aliases: Aliases) -> dict[str, Any]:
     manifest = version.manifest
     names = [("champion", aliases.champion), ("challenger", aliases.challenger)]
     held = [alias for alias, name in names if name == version.name]

@@ -1,19 +1,25 @@
-"""Talking to one engine replica about its adapters: what it holds, load, unload, a tiny generation
-as proof.
+"""Talking to one engine replica about itself and its adapters: is it well, how busy, what does it
+hold; load, unload, a tiny generation as proof.
 
-vLLM's endpoints (vllm/entrypoints/openai/api_server.py, serving_models.py); the embedded engine
-speaks the same.
+vLLM's endpoints (vllm/entrypoints/openai/api_server.py, serving_models.py) and metrics
+(vllm/v1/metrics/loggers.py); the embedded engine speaks the same.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import orjson
 
-from adapters.errors import EngineError
+from adapters.errors import EngineError, EngineTimeout
 
 _SHORT = aiohttp.ClientTimeout(total=5)
-_LOAD = aiohttp.ClientTimeout(total=120)
+_LOAD = aiohttp.ClientTimeout(total=60)
+_GAUGE = re.compile(r"^vllm:num_requests_(?:running|waiting)\{[^}]*\} (\S+)$", re.MULTILINE)
+_LORAS = re.compile(
+    r'^vllm:lora_requests_info\{[^}]*running_lora_adapters="([^"]*)"[^}]*\} (\S+)$', re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,14 @@ class Holdings:
     adapters: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Business:
+    """How busy a replica is: requests running or waiting, and adapters that are generating."""
+
+    requests: int
+    adapters: frozenset[str]
+
+
 class EngineClient:
     """One replica at `url`. The session is shared and not closed here."""
 
@@ -33,14 +47,28 @@ class EngineClient:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
+    async def health(self) -> None:
+        """Raises EngineError unless `/health` says that the engine is well."""
+        await self._text("GET", "/health", None, _SHORT)
+
+    async def business(self) -> Business:
+        """What `/metrics` says of requests under way, all data-parallel ranks together."""
+        text = await self._text("GET", "/metrics", None, _SHORT)
+        # One series per set of adapters ever seen; its value is when, in unix seconds.
+        seen = max(_LORAS.findall(text), key=lambda found: float(found[1]), default=("", "0"))
+        requests = sum(int(float(count)) for count in _GAUGE.findall(text))
+        # An idle engine leaves the series as it was.
+        names = seen[0].split(",") if requests else []
+        return Business(requests, frozenset(name for name in names if name))
+
     async def holdings(self) -> Holdings:
         """The models of `/v1/models`; adapters are those with a `parent`."""
         body = await self._json("GET", "/v1/models", None, _SHORT)
         cards = body.get("data")
-        if not isinstance(cards, list):
+        if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
             raise EngineError(f"{self.url}/v1/models did not list models")
         held = [
-            (str(card["id"]), str(card.get("root") or ""), card.get("parent")) for card in cards
+            (str(card.get("id")), str(card.get("root") or ""), card.get("parent")) for card in cards
         ]
         return Holdings(
             bases={name: root for name, root, parent in held if not parent},
@@ -50,9 +78,8 @@ class EngineClient:
     async def load(self, version: str, folder: Path) -> None:
         """Load a version under its own name from an absolute path; already loaded is success."""
         try:
-            await self._text(
-                "/v1/load_lora_adapter", {"lora_name": version, "lora_path": str(folder)}
-            )
+            body: dict[str, object] = {"lora_name": version, "lora_path": str(folder)}
+            await self._text("POST", "/v1/load_lora_adapter", body, _LOAD)
         except EngineError as exc:
             if exc.status != 400 or "already been loaded" not in str(exc):
                 raise
@@ -60,7 +87,7 @@ class EngineClient:
     async def unload(self, version: str) -> None:
         """Unload a version; one that is not there is success."""
         try:
-            await self._text("/v1/unload_lora_adapter", {"lora_name": version})
+            await self._text("POST", "/v1/unload_lora_adapter", {"lora_name": version}, _LOAD)
         except EngineError as exc:
             if exc.status != 404:
                 raise
@@ -74,35 +101,31 @@ class EngineClient:
                 f"{self.url}: the probe of {model} was answered by {answer.get('model')!r}"
             )
 
-    async def _text(self, path: str, body: dict[str, object]) -> str:
-        try:
-            async with self._session.post(
-                self.url + path, json=body, headers=self._headers, timeout=_LOAD
-            ) as answer:
-                text = await answer.text()
-                if answer.status != 200:
-                    raise EngineError(
-                        f"{self.url}{path}: {answer.status} {text[:300]}", answer.status
-                    )
-                return text
-        except (aiohttp.ClientError, TimeoutError) as exc:
-            raise EngineError(f"{self.url}{path}: {exc or type(exc).__name__}") from exc
-
-    async def _json(
+    async def _text(
         self, method: str, path: str, body: dict[str, object] | None, limits: aiohttp.ClientTimeout
-    ) -> dict[str, object]:
+    ) -> str:
+        """The answer's text; raises EngineError for any status but 200 and when none comes."""
         try:
             async with self._session.request(
                 method, self.url + path, json=body, headers=self._headers, timeout=limits
             ) as answer:
-                if answer.status != 200:
-                    raise EngineError(
-                        f"{self.url}{path}: {answer.status} {(await answer.text())[:300]}",
-                        answer.status,
-                    )
-                parsed = await answer.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
+                text = await answer.text(errors="replace")
+        except TimeoutError as exc:
+            raise EngineTimeout(f"{self.url}{path}: no answer within {limits.total} s") from exc
+        except aiohttp.ClientError as exc:
             raise EngineError(f"{self.url}{path}: {exc or type(exc).__name__}") from exc
+        if answer.status != 200:
+            raise EngineError(f"{self.url}{path}: {answer.status} {text[:300]}", answer.status)
+        return text
+
+    async def _json(
+        self, method: str, path: str, body: dict[str, object] | None, limits: aiohttp.ClientTimeout
+    ) -> dict[str, object]:
+        text = await self._text(method, path, body, limits)
+        try:
+            parsed = orjson.loads(text)
+        except orjson.JSONDecodeError as exc:
+            raise EngineError(f"{self.url}{path}: not JSON: {text[:100]!r}") from exc
         if not isinstance(parsed, dict):
             raise EngineError(f"{self.url}{path}: expected a JSON object")
         return parsed

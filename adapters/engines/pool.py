@@ -1,56 +1,155 @@
-"""One engine as a set of replicas: who is up, who holds a version, who is least busy."""
+"""One engine as a set of replicas: which of them answers a request, and which versions are asked
+for.
 
-from collections.abc import Mapping
+The pool decides by what the reconciler found out (`adapters/reconcile.py`) and never asks an engine
+itself.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from adapters.reconcile import Reconciler, Replica
+from adapters.engines.balance import choose, rank
+from adapters.engines.replica import Replica, VersionState
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A replica chosen for one request; give it back with `Pool.release`."""
+    """A replica chosen for one request. Exactly one of its methods is called, once."""
 
-    url: str
+    replica: Replica
+    version: str | None
+    why: str
+
+    def succeeded(self, seconds_per_token: float | None = None) -> None:
+        """It answered; the speed is taken into its weight."""
+        self.replica.breaker.succeeded()
+        if seconds_per_token is not None:
+            self.replica.measured(seconds_per_token)
+        self.replica.end(self.version)
+
+    def failed(self) -> None:
+        """It broke, timed out or answered 5xx."""
+        self.replica.breaker.failed()
+        self.replica.wake.set()
+        self.replica.end(self.version)
+
+    def refused(self) -> None:
+        """Nothing listens there: it is down, until the reconciler sees it again."""
+        self.replica.went_down("refuses connections")
+        self.replica.wake.set()
+        self.replica.end(self.version)
+
+    def lost(self) -> None:
+        """It does not know the version any more: it restarted, or somebody unloaded it."""
+        if self.version is not None:
+            self.replica.note(self.version, VersionState.PENDING, "lost; it is loaded again")
+        self.replica.wake.set()
+        self.released()
+
+    def released(self) -> None:
+        """The request ended without saying anything about the replica."""
+        self.replica.breaker.abandoned()
+        self.replica.end(self.version)
 
 
 class Pool:
-    """Chooses replicas of one engine. A pool without a reconciler is a remote provider: always up,
-    no adapters."""
+    """The replicas of one engine, by URL. Whoever finds them adds them (`engines/members.py`)."""
 
-    def __init__(self, urls: tuple[str, ...], reconciler: Reconciler | None) -> None:
-        self._urls = tuple(url.rstrip("/") for url in urls)
-        self._reconciler = reconciler
-        self._outstanding = dict.fromkeys(self._urls, 0)
+    def __init__(self) -> None:
+        self.replicas: dict[str, Replica] = {}
+        self.used: dict[str, float] = {}
+        self._waiting: dict[str, int] = {}
+        self._changed = asyncio.Event()
 
-    @property
-    def replicas(self) -> Mapping[str, Replica]:
-        """The latest picture of every replica, by URL."""
-        if self._reconciler is None:
-            return {url: Replica(url, up=True) for url in self._urls}
-        return self._reconciler.replicas
+    def add(self, url: str) -> Replica:
+        """A new replica; it takes no traffic until it is seen to be up."""
+        self.replicas[url] = Replica(url, self._announce)
+        return self.replicas[url]
+
+    def remove(self, url: str) -> None:
+        """Forget a replica."""
+        del self.replicas[url]
+        self._announce()
 
     def up(self) -> bool:
         """Whether any replica answers."""
         return any(replica.up for replica in self.replicas.values())
 
-    def serves(self, version: str) -> bool:
-        """Whether any replica may be asked for `version`."""
-        return any(replica.ready(version) for replica in self.replicas.values())
+    def serves(self, version: str | None) -> bool:
+        """Whether any replica takes a request for `version` now; None is the base model."""
+        return any(replica.serves(version) for replica in self.replicas.values())
 
-    def lease(self, version: str | None, *, without: frozenset[str] = frozenset()) -> Lease | None:
-        """The least busy replica that is up and, for a version, holds it; None when there is
-        none."""
-        fit = [
-            url
-            for url, replica in self.replicas.items()
-            if url not in without and (replica.up if version is None else replica.ready(version))
-        ]
+    def lease(
+        self, version: str | None, *, key: str | None = None, without: frozenset[str] = frozenset()
+    ) -> Lease | None:
+        """Choose a replica that holds the version; None when there is none. End the lease by one of
+        its methods.
+
+        Args:
+            key: what should stay on one replica: a session, a prompt's beginning.
+            without: URLs that were tried already.
+        """
+        fit = [r for r in self.replicas.values() if r.url not in without and r.serves(version)]
         if not fit:
             return None
-        url = min(fit, key=self._outstanding.__getitem__)
-        self._outstanding[url] += 1
-        return Lease(url)
+        # Where every circuit is open, trying is better than refusing everybody.
+        choice = choose([r for r in fit if r.breaker.allows()] or fit, key)
+        choice.replica.begin(version)
+        if version is not None:
+            self.touch((version,))
+        return Lease(choice.replica, version, choice.why)
 
-    def release(self, lease: Lease) -> None:
-        """The request on this replica is over, however it ended."""
-        self._outstanding[lease.url] -= 1
+    async def demand(self, version: str, patience: float) -> bool:
+        """Ask for a version that no replica holds, and wait until one does; False when none will,
+        or not within `patience` seconds."""
+        self.touch((version,))
+        self._waiting[version] = self._waiting.get(version, 0) + 1
+        try:
+            async with asyncio.timeout(patience):
+                while not self.serves(version):
+                    home = self._home(version)
+                    if home is None:
+                        return False
+                    home.wake.set()
+                    await self._changed.wait()
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting[version] -= 1
+            if not self._waiting[version]:
+                del self._waiting[version]
+
+    def demanded(self, replica: Replica) -> list[str]:
+        """Versions that requests wait for and that this replica should load: it is their home, and
+        no other has them."""
+        return [
+            version
+            for version in self._waiting
+            if self._home(version) is replica or replica.serves(version)
+        ]
+
+    def touch(self, versions: Iterable[str]) -> None:
+        """Versions are in use, by whomever."""
+        self.used.update(dict.fromkeys(versions, time.monotonic()))
+
+    def wake(self) -> None:
+        """Have every replica looked at now."""
+        for replica in self.replicas.values():
+            replica.wake.set()
+
+    def _home(self, version: str) -> Replica | None:
+        """The replica that loads a version on demand: the first in its rendezvous order that is up
+        and has not failed to."""
+        able = [
+            r
+            for r in self.replicas.values()
+            if r.up and not r.leaving and r.states.get(version) is not VersionState.FAILED
+        ]
+        return max(able, key=lambda r: rank(r.url, version), default=None)
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -42,7 +42,8 @@ class Extras:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """One request. `body` is what the engine gets, apart from model and grounding."""
+    """One request. `body` is what the engine gets, apart from model and grounding; `debug` asks for
+    an account of how a replica was chosen."""
 
     endpoint: Endpoint
     model: str
@@ -53,6 +54,7 @@ class InferenceRequest:
     unit: str | None
     extras: Extras
     body: dict[str, Any]
+    debug: bool = False
 
 
 def parse_request(
@@ -72,7 +74,8 @@ def parse_request(
     if options is not None and not isinstance(options, dict):
         raise BadRequest("stream_options must be an object", param="stream_options")
     chat = endpoint is Endpoint.CHAT
-    session = extras.session or (headers or {}).get("x-session-id")
+    headers = headers or {}
+    session = extras.session or headers.get("x-session-id")
     return InferenceRequest(
         endpoint=endpoint,
         model=model,
@@ -83,6 +86,7 @@ def parse_request(
         unit=session or _text(body, "safety_identifier") or _text(body, "user"),
         extras=extras,
         body=body,
+        debug=headers.get("x-turnout-debug", "0") != "0",
     )
 
 

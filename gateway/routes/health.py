@@ -25,9 +25,10 @@ async def healthz() -> Health:
 @api.get("/readyz")
 async def readyz(parts: PartsDep) -> Health:
     """Ready: an engine for general queries can answer; 503 until then."""
-    engine = parts.catalog.now.general.engine
-    if not parts.pools[engine].up():
-        raise EngineFailed(503, f"no replica of engine {engine!r} answers yet")
+    catalog = parts.catalog.now
+    engine = catalog.settings.engine(catalog.general.engine)
+    if not parts.fleet.pool(engine).up():
+        raise EngineFailed(503, f"no replica of engine {engine.name!r} answers yet")
     return Health()
 
 

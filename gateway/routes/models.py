@@ -52,7 +52,7 @@ def _cards(catalog: Catalog) -> list[ModelCard]:
         cards.append(ModelCard(id=name, description=domain.pack.title))
         cards += [
             ModelCard(id=version, parent=domain.engine.model)
-            for version in catalog.served_versions(name)
+            for version in catalog.servable_versions(name)
         ]
     aliases = catalog.settings.aliases
     return cards + [ModelCard(id=alias, parent=model) for alias, model in aliases.items()]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.artifacts import Artifacts
 from adapters.registry import Registry
 from adapters.store import Store
 
@@ -18,4 +19,4 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def registry(store: Store, tmp_path: Path) -> Registry:
-    return Registry(store, tmp_path / "artifacts")
+    return Registry(store, Artifacts(tmp_path / "artifacts", tmp_path / "cache"))

@@ -8,6 +8,8 @@ from safetensors.numpy import save_file
 
 from adapters.manifest import Metric, TrainingFacts
 
+MODULE = "model.layers.0.self_attn.q_proj"
+
 
 def write_adapter(folder: Path, *, seed: int = 0, rank: int = 8, **options: object) -> Path:
     """A LoRA folder as PEFT writes it, with one small module; `options` override its config."""
@@ -22,13 +24,27 @@ def write_adapter(folder: Path, *, seed: int = 0, rank: int = 8, **options: obje
         **options,
     }
     (folder / "adapter_config.json").write_text(json.dumps(config))
+    write_weights(folder, {MODULE: (rank, 16, 16)}, seed=seed)
+    return folder
+
+
+def write_weights(folder: Path, modules: dict[str, tuple[int, int, int]], *, seed: int = 0) -> None:
+    """The folder's tensors: rank, inputs and outputs by module."""
     rng = np.random.default_rng(seed)
-    name = "base_model.model.model.layers.0.self_attn.q_proj"
-    weights = {
-        f"{name}.lora_A.weight": rng.normal(size=(rank, 16)).astype(np.float32),
-        f"{name}.lora_B.weight": rng.normal(size=(16, rank)).astype(np.float32),
-    }
+    weights = {}
+    for name, (rank, inputs, outputs) in modules.items():
+        prefix = f"base_model.model.{name}"
+        weights[f"{prefix}.lora_A.weight"] = rng.normal(size=(rank, inputs)).astype(np.float32)
+        weights[f"{prefix}.lora_B.weight"] = rng.normal(size=(outputs, rank)).astype(np.float32)
     save_file(weights, folder / "adapter_model.safetensors")
+
+
+def write_base(folder: Path, shapes: dict[str, tuple[int, ...]], **config: object) -> Path:
+    """A base model's folder: a configuration and weights of these shapes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = {name: np.zeros(shape, dtype=np.float16) for name, shape in shapes.items()}
+    save_file(weights, folder / "model.safetensors")
     return folder
 
 

@@ -31,9 +31,15 @@ class FakeVllm:
         self.seen: list[dict[str, Any]] = []
         self.cancelled = 0
         self.healthy = True
+        self.busy = 0
+        self.refuse_load = ""
+        self.load_seconds = 0.0
+        self.broken = False
+        self.stuck = False
         self.app = Starlette(
             routes=[
                 Route("/health", self.health),
+                Route("/metrics", self.metrics),
                 Route("/v1/models", self.models),
                 Route("/v1/load_lora_adapter", self.load, methods=["POST"]),
                 Route("/v1/unload_lora_adapter", self.unload, methods=["POST"]),
@@ -45,6 +51,13 @@ class FakeVllm:
     async def health(self, _request: Request) -> Response:
         return Response(status_code=200 if self.healthy else 503)
 
+    async def metrics(self, _request: Request) -> Response:
+        """vLLM's gauges; `busy` are requests of somebody else's."""
+        return PlainTextResponse(
+            f'vllm:num_requests_running{{engine="0",model_name="{self.base}"}} {self.busy}.0\n'
+            f'vllm:num_requests_waiting{{engine="0",model_name="{self.base}"}} 0.0\n'
+        )
+
     async def models(self, _request: Request) -> Response:
         if not self.healthy:
             return Response(status_code=503)
@@ -54,6 +67,9 @@ class FakeVllm:
 
     async def load(self, request: Request) -> Response:
         body = await request.json()
+        await asyncio.sleep(self.load_seconds)
+        if self.refuse_load:
+            return _error(500, self.refuse_load)
         if body["lora_name"] in self.adapters:
             return _error(400, f"The lora adapter '{body['lora_name']}' has already been loaded.")
         self.adapters[body["lora_name"]] = body["lora_path"]
@@ -78,6 +94,10 @@ class FakeVllm:
         self.seen.append(body)
         if body["model"] not in {self.base, *self.adapters}:
             return _error(404, f"The model `{body['model']}` does not exist.")
+        if self.stuck:
+            await self._wait(request, 60)
+        if self.broken:
+            return _error(500, "told to be broken")
         command, _, rest = _last_user(body["messages"]).partition(" ")
         if command == "fail":
             return _error(int(rest), f"told to fail with {rest}")

@@ -3,7 +3,7 @@ indexes."""
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Running:
     store: Store
     registry: Registry
     settings: Settings
+    reconfigure: Callable[..., None]
 
     def chat(self, text: str, model: str = "auto", **body: Any) -> httpx2.Response:
         """One chat request with a single user message."""
@@ -57,16 +58,16 @@ class Running:
         base = config_hash(Path(self.engine.root))
         return self.registry.publish(domain, staged, facts(verdict, base)).version
 
-    def champion(self, domain: str, seed: int = 0) -> str:
-        """Publish and promote a version, and wait until it serves."""
+    def champion(self, domain: str, seed: int = 0, replicas: int = 1) -> str:
+        """Publish and promote a version, and wait until it serves on so many replicas."""
         version = self.adapter(domain, seed)
         self.registry.promote(version, actor="test")
-        self.wait_served(version)
+        self.wait_served(version, replicas)
         return version
 
-    def wait_served(self, version: str) -> None:
-        """Wait until the gateway says that a replica serves this version."""
-        ready = f'turnout_adapter_replicas{{state="ready",version="{version}"}} 1.0'
+    def wait_served(self, version: str, replicas: int = 1) -> None:
+        """Wait until the gateway says that so many replicas serve this version."""
+        ready = f'turnout_adapter_replicas{{state="ready",version="{version}"}} {replicas}.0'
         wait_for(lambda: ready in self.metrics(), f"{version} to be served")
 
     def stored(self, count: int = 1) -> list[dict[str, Any]]:
@@ -77,26 +78,58 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, artifacts: Path, encoder: Path, engine: FakeVllm, **overrides: Any
+    folder: Path,
+    artifacts: Path,
+    encoder: Path,
+    engine: FakeVllm,
+    *,
+    urls: Sequence[str] = (),
+    limits: Mapping[str, Any] | None = None,
+    **overrides: Any,
 ) -> Iterator[Running]:
-    """Start engine and gateway with state in `folder`; `artifacts` are copied there."""
+    """Start engine and gateway with state in `folder`; `artifacts` are copied there.
+
+    Args:
+        urls: replicas that run already, in place of one with `engine`.
+        limits: more settings of the engine.
+    """
     state = folder / "state"
     shutil.copytree(artifacts, state / "artifacts", dirs_exist_ok=True)
-    with serving(engine.app) as engine_url:
-        settings = Settings(
-            state=state,
-            engines=[{"name": "local", "urls": [engine_url], "model": engine.base}],
-            targets=[{"name": "general", "engine": "local", "price": {"input": 1, "output": 2}}],
-            packs=[
-                {"path": ROOT / "examples" / n, "engine": "local"} for n in ("espresso", "library")
-            ],
-            aliases={"gpt-4o-mini": "auto"},
-            bootstrap_key=KEY,
-            **overrides,
-        )
+    with contextlib.ExitStack() as stack:
+        replicas = list(urls) or [stack.enter_context(serving(engine.app))]
+        stamp = folder / "configuration"
+        stamp.touch()
+
+        def configured(urls: Sequence[str]) -> Settings:
+            local = {"name": "local", "urls": urls, "model": engine.base, **(limits or {})}
+            target = {"name": "general", "engine": "local", "price": {"input": 1, "output": 2}}
+            packs = [ROOT / "examples" / name for name in ("espresso", "library")]
+            return Settings(
+                config_file=stamp,
+                state=state,
+                engines=[local],
+                targets=[target],
+                packs=[{"path": path, "engine": "local"} for path in packs],
+                aliases={"gpt-4o-mini": "auto"},
+                bootstrap_key=KEY,
+                **overrides,
+            )
+
+        settings = configured(replicas)
+
+        def reconfigure(*urls: str) -> None:
+            """Have the configuration file name other replicas."""
+            replicas[:] = urls
+            stamp.write_text(" ".join(urls))
+
         admin = free_socket()
         admin_port = admin.getsockname()[1]
-        app = create_app(settings, encoder=encoder, admin_port=admin_port)
+        app = create_app(
+            settings,
+            encoder=encoder,
+            admin_port=admin_port,
+            reload=lambda: configured(tuple(replicas)),
+        )
         with (
             serving(app, free_socket(), admin) as url,
             httpx2.Client(base_url=url, headers=HEADERS, timeout=30) as http,
@@ -111,8 +144,9 @@ def running(
                 openai=openai,
                 engine=engine,
                 store=store,
-                registry=Registry(store, settings.artifact_root),
+                registry=Registry(store, settings.versions),
                 settings=settings,
+                reconfigure=reconfigure,
             )
             store.close()
 

@@ -15,7 +15,9 @@ from peft import get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from adapters.manifest import check_adapter, verify
+from adapters.artifacts import Artifacts
+from adapters.lora import check_adapter
+from adapters.manifest import verify
 from adapters.registry import Aliases, Registry
 from adapters.store import Store
 from tests.serving import wait_for
@@ -39,11 +41,11 @@ class Workspace:
     state: Path
     base_model: Path
     packs: tuple[Path, ...]
-    artifacts: Path = field(init=False)
+    versions: Artifacts = field(init=False)
     store_url: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.artifacts = self.state / "artifacts"
+        self.versions = Artifacts(self.state / "artifacts", self.state / "cache")
         self.store_url = f"sqlite:///{self.state}/turnout.db"
 
 
@@ -124,7 +126,7 @@ def test_a_run_learns_is_evaluated_and_registered(
     assert result["verdict"] == "pass" and result["promoted"]
     assert result["dataset"]["kept"] == 60
     store = Store(workspace.store_url)
-    registry = Registry(store, workspace.artifacts)
+    registry = Registry(store, workspace.versions)
     assert registry.aliases() == {"boiler": Aliases(champion=result["version"])}
     manifest = verify(registry.version(result["version"]).folder)
     store.close()
@@ -174,7 +176,7 @@ def test_the_same_seed_gives_the_same_weights(
 
 def test_a_broken_loss_registers_nothing(pack: Path, base_model: Path, tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/turnout.db")
-    registry = Registry(store, tmp_path / "artifacts")
+    registry = Registry(store, Artifacts(tmp_path / "artifacts", tmp_path / "cache"))
     settings = SftSettings(rank=1, epochs=2, learning_rate=1e30)
     job = Job("boiler", base_model, tmp_path / "run", (pack,), settings=settings)
     with pytest.raises(RunFailed, match="a lower learning rate may help"):
@@ -197,7 +199,7 @@ def test_a_killed_run_registers_nothing(pack: Path, base_model: Path, tmp_path: 
         wait_for(lambda: any(state.glob("training/*/log.jsonl")), "the first step", 120)
         process.kill()
     store = Store(f"sqlite:///{state}/turnout.db")
-    assert Registry(store, state / "artifacts").versions() == []
+    assert Registry(store, Artifacts(state / "artifacts", state / "cache")).versions() == []
     assert not (state / "artifacts").exists()
     store.close()
 

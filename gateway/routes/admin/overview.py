@@ -26,6 +26,27 @@ async def packs(parts: PartsDep, _admin: AdminDep) -> list[dict[str, Any]]:
     ]
 
 
+@api.get("/engines")
+async def engines(parts: PartsDep, _admin: AdminDep) -> list[dict[str, Any]]:
+    """Every replica: whether it answers, how busy and how fast it is, what it holds."""
+    return [
+        {
+            "engine": name,
+            "replica": replica.url,
+            "up": replica.up,
+            "leaving": replica.leaving,
+            "problem": replica.problem,
+            "circuit": str(replica.breaker.circuit),
+            "outstanding": replica.outstanding,
+            "load": replica.load,
+            "seconds_per_token": replica.seconds_per_token,
+            "versions": dict(replica.states),
+        }
+        for name, pool in parts.fleet.pools.items()
+        for replica in pool.replicas.values()
+    ]
+
+
 @api.get("/indexes")
 async def indexes(parts: PartsDep, _admin: AdminDep) -> dict[str, str]:
     """The index version that each domain searches."""

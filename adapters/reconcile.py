@@ -115,6 +115,7 @@ class Reconciler:
         held = self._compare(replica, holdings, desired)
         want = residents(
             desired,
+            busy=[version for version in held if replica.busy_with(version)],
             demanded=self._pool.demanded(replica),
             held=held,
             used=self._pool.used,

@@ -24,7 +24,10 @@ def run(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedPr
     )
 
 
-VERBS = "adapters docs doctor engine evaluate experiments keys log pack route router serve train up"
+VERBS = (
+    "adapters bench docs doctor engine evaluate experiments keys log pack route router serve "
+    "train up"
+)
 
 
 def test_the_door_lists_every_verb() -> None:

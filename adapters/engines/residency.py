@@ -5,7 +5,7 @@ on demand in a fraction of a second, so little is lost by letting it go. Where n
 ones fit, they take turns in the same way.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from adapters.registry import Version
@@ -31,7 +31,8 @@ class Desired:
 def residents(
     desired: Desired,
     *,
-    demanded: Collection[str],
+    busy: Collection[str],
+    demanded: Sequence[str],
     held: Collection[str],
     used: Mapping[str, float],
     capacity: int,
@@ -39,15 +40,16 @@ def residents(
     """The versions one replica should hold, most important first.
 
     Args:
-        demanded: versions that requests wait for here.
+        busy: versions that are answering here.
+        demanded: versions that requests wait for here, longest first.
         held: versions that are loaded now; a cold one stays while nobody needs its place.
         used: when each version was last asked for, in monotonic seconds.
         capacity: how many versions the replica may hold.
     """
     fits = len(desired.pinned) <= capacity
     fixed = desired.pinned if fits else ()
-    others = (*desired.pinned, *desired.standby, *demanded, *sorted(held))
-    rest = dict.fromkeys(v for v in others if v in desired.servable and v not in fixed)
+    cold = (*desired.pinned, *desired.standby, *sorted(held))
     # Stable: among versions never asked for, the order above decides.
-    recent = sorted(rest, key=lambda version: -used.get(version, 0.0))
-    return [*fixed, *recent[: capacity - len(fixed)]]
+    recent = sorted(cold, key=lambda version: -used.get(version, 0.0))
+    ranked = dict.fromkeys((*fixed, *sorted(busy), *demanded, *recent))
+    return [version for version in ranked if version in desired.servable][:capacity]

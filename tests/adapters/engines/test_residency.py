@@ -32,18 +32,19 @@ def _version() -> Version:
 
 
 @pytest.mark.parametrize(
-    ("pinned", "standby", "demanded", "held", "used", "capacity", "expected"),
+    ("pinned", "standby", "busy", "demanded", "held", "used", "capacity", "expected"),
     [
-        ("ab", "c", "", "", {}, 4, "abc"),
-        ("ab", "c", "", "abcxy", {"x": 1, "y": 2}, 4, "abyx"),
-        ("ab", "c", "z", "abcx", {"z": 9, "x": 1}, 4, "abzx"),
-        ("ab", "c", "", "abcx", {}, 4, "abcx"),
-        ("ab", "c", "z", "abc", {"z": 9}, 3, "abz"),
-        ("ab", "c", "z", "ab", {"z": 9, "b": 8}, 2, "ab"),
-        ("abc", "", "", "", {}, 2, "ab"),
-        ("abc", "", "c", "ab", {"a": 1, "b": 2, "c": 3}, 2, "cb"),
-        ("a", "", "", "aq", {"q": 5}, 4, "a"),
-        ("", "", "", "", {}, 1, ""),
+        ("ab", "c", "", "", "", {}, 4, "abc"),
+        ("ab", "c", "", "", "abcxy", {"x": 1, "y": 2}, 4, "abyx"),
+        ("ab", "c", "", "z", "abcx", {"x": 1}, 4, "abzx"),
+        ("ab", "c", "", "", "abcx", {}, 4, "abcx"),
+        ("ab", "c", "", "z", "abc", {"c": 5}, 3, "abz"),
+        ("ab", "c", "", "z", "ab", {"z": 9}, 2, "ab"),
+        ("abc", "", "", "", "", {}, 2, "ab"),
+        ("abc", "", "", "c", "ab", {"a": 1, "b": 2}, 2, "cb"),
+        ("a", "", "", "", "aq", {"q": 5}, 4, "a"),
+        ("a", "", "x", "zy", "axw", {"w": 9}, 3, "axz"),
+        ("", "", "", "", "", {}, 1, ""),
     ],
     ids=[
         "pinned and standby fit",
@@ -55,12 +56,14 @@ def _version() -> Version:
         "too many pinned: the first ones",
         "too many pinned: they take turns",
         "what is not servable goes",
+        "what answers stays, who waited longest is next, however recent others are",
         "nothing",
     ],
 )
 def test_residents(
     pinned: str,
     standby: str,
+    busy: str,
     demanded: str,
     held: str,
     used: dict[str, float],
@@ -70,6 +73,7 @@ def test_residents(
     others = "".join(set(demanded + held) - {"q"} - set(pinned + standby))
     found = residents(
         desired(pinned, standby, others),
+        busy=busy,
         demanded=demanded,
         held=held,
         used=used,

@@ -1,0 +1,13 @@
+"""The verb `turnout bench`: each benchmark is a verb of its own."""
+
+import click
+
+from benchmarks.swap.cli import swap
+
+
+@click.group()
+def bench() -> None:
+    """Benchmarks, with ratios measured in one run."""
+
+
+bench.add_command(swap)

@@ -1,0 +1,150 @@
+"""Real state to measure on: a router, an index, and adapter versions trained by `turnout train`.
+
+Training takes minutes, so the prepared folder is kept; every run works on a fresh copy of it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from adapters.lora import WEIGHTS
+from adapters.manifest import TrainingFacts
+from adapters.registry import Registry
+from adapters.store import Store
+from benchmarks.swap.servers import ROOT, SERVED_NAME
+from gateway.settings import Settings
+
+DOMAIN = "espresso"
+# What deploy/vllm/cpu.sh starts a replica with.
+MAX_LORAS, MAX_CPU_LORAS = 4, 16
+
+
+class NotPrepared(Exception):
+    """A step of the preparation failed; the message holds its last words."""
+
+
+def write_config(
+    path: Path,
+    urls: Sequence[str],
+    *,
+    max_loras: int = MAX_LORAS,
+    max_cpu_loras: int = MAX_CPU_LORAS,
+) -> None:
+    """The gateway's configuration for these replicas; the file is replaced whole."""
+    quoted = ", ".join(f'"{url}"' for url in urls)
+    text = f"""
+[router]
+examples = ["{ROOT}/examples/general.jsonl"]
+
+[[engines]]
+name = "specialists"
+kind = "vllm"
+urls = [{quoted}]
+model = "{SERVED_NAME}"
+max_loras = {max_loras}
+max_cpu_loras = {max_cpu_loras}
+max_lora_rank = 16
+
+[[targets]]
+name = "general"
+engine = "specialists"
+
+[[packs]]
+path = "{ROOT}/examples/{DOMAIN}"
+engine = "specialists"
+"""
+    aside = path.with_suffix(".new")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def prepare(folder: Path, *, minutes: float, say: Callable[[str], None]) -> tuple[str, str]:
+    """Fill `folder` with what is missing; returns two trained versions' names, oldest first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "turnout.toml"
+    write_config(config, ["http://127.0.0.1:8100"])
+    if not (folder / "artifacts" / "router").exists():
+        say("indexing and fitting the router")
+        _turnout(
+            folder,
+            config,
+            "docs",
+            "ingest",
+            f"{ROOT}/examples/{DOMAIN}/documents",
+            "--domain",
+            DOMAIN,
+        )
+        _turnout(folder, config, "router", "fit")
+    while len(versions := _versions(folder)) < 2:
+        number = len(versions) + 1
+        say(f"training version {number} of 2 of {DOMAIN} for {minutes:g} minutes")
+        seed = str(number)
+        _turnout(folder, config, "train", DOMAIN, "--minutes", str(minutes), "--seed", seed)
+    return versions[0], versions[1]
+
+
+def fresh_copy(prepared: Path, state: Path) -> None:
+    """A state folder as if the two versions had just been trained there: no moves, no traffic."""
+    shutil.rmtree(state, ignore_errors=True)
+    state.mkdir(parents=True)
+    shutil.copytree(prepared / "artifacts", state / "artifacts")
+    for path in prepared.glob("turnout.db*"):
+        shutil.copyfile(path, state / path.name)
+
+
+def publish_variants(state: Path, version: str, count: int) -> list[str]:
+    """Register `count` variants of the trained version, a little different; returns their names."""
+    with _registry(state) as registry, tempfile.TemporaryDirectory() as scratch:
+        trained = registry.version(version)
+        manifest = trained.manifest.model_dump(include=set(TrainingFacts.model_fields))
+        facts = TrainingFacts.model_validate({**manifest, "verdict": "pass"})
+        weights = load_file(trained.folder / WEIGHTS)
+        staged = Path(scratch) / "adapter"
+        shutil.copytree(trained.folder, staged)
+        names = []
+        for number in range(count):
+            scale = 1 + 1e-4 * (number + 1)
+            variant = {
+                name: np.ascontiguousarray(tensor * tensor.dtype.type(scale))
+                for name, tensor in weights.items()
+            }
+            save_file(variant, staged / WEIGHTS)
+            names.append(registry.publish(DOMAIN, staged, facts).version)
+        return names
+
+
+def _versions(state: Path) -> list[str]:
+    with _registry(state) as registry:
+        return [version.name for version in registry.versions(DOMAIN)]
+
+
+@contextmanager
+def _registry(state: Path) -> Iterator[Registry]:
+    settings = Settings(state=state)
+    store = Store(settings.store_url)
+    try:
+        yield Registry(store, settings.versions)
+    finally:
+        store.close()
+
+
+def _turnout(state: Path, config: Path, *arguments: str) -> None:
+    places = ["--config", str(config), "--state", str(state)]
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments, *places],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise NotPrepared(f"`turnout {arguments[0]} {arguments[1]}` failed: {last}")

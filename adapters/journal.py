@@ -12,9 +12,9 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -23,6 +23,15 @@ from adapters.errors import JournalFull
 logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
+
+
+class Identified(Protocol):
+    """A dataclass with an `id`, by which a second delivery is known."""
+
+    @property
+    def id(self) -> str: ...
+
+
 Sink = Callable[[list[Record]], None]
 
 
@@ -60,24 +69,25 @@ class Journal:
         """Whether a record of this process still waits for the store."""
         return record_id in self._waiting_ids
 
-    def append(self, kind: str, record: Mapping[str, Any]) -> None:
-        """Write one record; it survives `kill -9` once this returns.
+    def append(self, kind: str, record: Identified) -> None:
+        """Write one record, a dataclass; it survives `kill -9` once this returns.
 
         Raises:
             JournalFull: the disk is full or the limit is reached; nothing was written.
         """
-        line = orjson.dumps({"kind": kind, **record}, option=orjson.OPT_APPEND_NEWLINE)
+        fields = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+        line = b'{"kind":"%b",%b' % (kind.encode(), fields[1:])
         waiting = sum(s.size - s.drained for s in (*self._finished, self._segment))
         if waiting + len(line) > self._limit_bytes:
             self.dropped += 1
             raise JournalFull(
                 f"{waiting} bytes wait for the store, the limit is {self._limit_bytes}"
             )
-        self._waiting_ids.add(record["id"])
+        self._waiting_ids.add(record.id)
         try:
             self._segment.write(line)
         except OSError as exc:
-            self._waiting_ids.discard(record["id"])
+            self._waiting_ids.discard(record.id)
             self.dropped += 1
             raise JournalFull(f"journal {self._folder}: {exc.strerror}") from exc
         if self._segment.size >= self._segment_bytes:

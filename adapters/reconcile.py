@@ -137,6 +137,7 @@ class Reconciler:
     async def _look(self, replica: Replica, client: EngineClient) -> None:
         """Take in how busy it is, and which versions are in use, ours or another gateway's."""
         replica.came_up()
+        self._pool.weigh()
         try:
             business = await client.business()
         except EngineError as exc:

@@ -2,6 +2,7 @@
 
 import click
 
+from benchmarks.gateway.cli import gateway
 from benchmarks.swap.cli import swap
 
 
@@ -10,4 +11,5 @@ def bench() -> None:
     """Benchmarks, with ratios measured in one run."""
 
 
+bench.add_command(gateway)
 bench.add_command(swap)

@@ -97,6 +97,9 @@ async def _open_parts(
     )
     tasks = await stack.enter_async_context(_endless_tasks())
     registry = Registry(store, settings.versions)
+    upstream = Upstream()
+    stack.callback(upstream.close)
+    tasks.start_soon(upstream.sweep_forever)
     fleet = Fleet(session, catalog, registry.obtain, tasks)
     fleet.follow()
     parts = Parts(
@@ -112,7 +115,7 @@ async def _open_parts(
             catalog=catalog,
             planner=Planner(retriever),
             fleet=fleet,
-            upstream=Upstream(session),
+            upstream=upstream,
             recorder=Recorder(journal, telemetry),
         ),
         telemetry=telemetry,

@@ -5,8 +5,9 @@ before the last byte leaves.
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -32,7 +33,7 @@ class Reply:
 
     headers: Mapping[str, str]
     body: bytes = b""
-    events: AsyncIterator[bytes] | None = None
+    events: AsyncGenerator[bytes, None] | None = None
 
 
 class Attempt:
@@ -121,7 +122,7 @@ class Attempt:
 
     async def _relay(
         self, answer: Answer, first: bytes, rest: AsyncIterator[bytes]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Pass the stream on; once its first byte is out, a failure is one event and the end."""
         outcome, last, error = Outcome.CANCELLED, DONE, None
         try:
@@ -173,6 +174,12 @@ def _parsed(raw: bytes) -> Any:
         return None
 
 
+@lru_cache(maxsize=1024)
+def _ascii(value: str) -> str:
+    """A value that may stand in a header."""
+    return quote(value, safe=" ;:=@-_.")
+
+
 def _headers(exchange: Exchange) -> dict[str, str]:
     """What the caller may want to know, as headers; values are ASCII."""
     plan = exchange.plan
@@ -180,7 +187,7 @@ def _headers(exchange: Exchange) -> dict[str, str]:
     headers = {
         "x-turnout-route": plan.decision.target,
         "x-turnout-confidence": f"{plan.decision.probability:.4f}",
-        "x-turnout-reason": quote(exchange.reason, safe=" ;:=@-_."),
+        "x-turnout-reason": _ascii(exchange.reason),
         "x-turnout-overhead-ms": f"{exchange.overhead * 1e3:.3f}",
     }
     if experiment and arm:

@@ -46,11 +46,11 @@ def set_gauges(parts: Parts) -> None:
     telemetry = parts.telemetry
     telemetry.journal_pending.set(parts.journal.pending)
     states: Counter[tuple[str, str]] = Counter()
-    telemetry.engine_up.clear()
+    telemetry.engine_up.values.clear()
     for name, pool in parts.fleet.pools.items():
         replicas = pool.replicas.values()
-        telemetry.engine_up.labels(name).set(sum(replica.up for replica in replicas))
+        telemetry.engine_up.set(sum(replica.up for replica in replicas), name)
         states.update(item for replica in replicas for item in replica.states.items())
-    telemetry.adapter_replicas.clear()
+    telemetry.adapter_replicas.values.clear()
     for (version, state), count in states.items():
-        telemetry.adapter_replicas.labels(version, state).set(count)
+        telemetry.adapter_replicas.set(count, version, state)

@@ -75,17 +75,16 @@ class Recorder:
 
     def planned(self, exchange: Exchange) -> None:
         """Count a decision and an assignment."""
-        decision = exchange.plan.decision
-        self._telemetry.decisions.labels(decision.target, decision.reason).inc()
-        self._telemetry.route_confidence.labels(decision.target).observe(decision.probability)
-        if exchange.plan.assignment is not None:
-            experiment, arm, _ = exchange.assigned_arm
-            self._telemetry.assignments.labels(experiment, arm).inc()
-        for component, seconds in exchange.plan.seconds.items():
-            self._telemetry.overhead_seconds.labels(component).observe(seconds)
-        if "retrieve" in exchange.plan.seconds:
-            self._telemetry.retrieval_seconds.observe(exchange.plan.seconds["retrieve"])
-            self._telemetry.retrieval_hits.observe(len(exchange.plan.passages))
+        telemetry, plan = self._telemetry, exchange.plan
+        telemetry.decisions.add(1, plan.decision.target, plan.decision.reason)
+        telemetry.route_confidence.observe(plan.decision.probability, plan.decision.target)
+        if plan.assignment is not None:
+            telemetry.assignments.add(1, plan.assignment.experiment, plan.assignment.arm.name)
+        for component, seconds in plan.seconds.items():
+            telemetry.overhead_seconds.observe(seconds, component)
+        if "retrieve" in plan.seconds:
+            telemetry.retrieval_seconds.observe(plan.seconds["retrieve"])
+            telemetry.retrieval_hits.observe(len(plan.passages))
 
     def finished(self, exchange: Exchange, outcome: Outcome, error: str | None = None) -> None:
         """Append the interaction to the journal and count how it ended."""
@@ -95,30 +94,26 @@ class Recorder:
         if not exchange.request.extras.log:
             return
         try:
-            self._journal.append(
-                "interaction", _interaction(exchange, outcome, error, ended).to_record()
-            )
+            self._journal.append("interaction", _interaction(exchange, outcome, error, ended))
         except JournalFull as exc:
-            self._telemetry.journal_dropped.inc()
+            self._telemetry.journal_dropped.add(1)
             logger.error("interaction %s is lost: %s", exchange.tally.id, exc)
-        self._telemetry.overhead_seconds.labels("log").observe(time.perf_counter() - ended)
+        self._telemetry.overhead_seconds.observe(time.perf_counter() - ended, "log")
 
     def _count(self, exchange: Exchange, outcome: Outcome, ended: float) -> None:
         telemetry, tally = self._telemetry, exchange.tally
         target, model = exchange.plan.decision.target, exchange.candidate.model
         endpoint = exchange.request.endpoint.label
-        telemetry.requests.labels(endpoint, target, model, outcome).inc()
-        telemetry.request_seconds.labels(endpoint, target).observe(ended - exchange.started)
-        telemetry.overhead_seconds.labels("total").observe(exchange.overhead)
-        telemetry.tokens.labels("input", target, model).inc(tally.prompt_tokens)
-        telemetry.tokens.labels("output", target, model).inc(tally.completion_tokens)
+        telemetry.requests.add(1, endpoint, target, model, outcome)
+        telemetry.request_seconds.observe(ended - exchange.started, endpoint, target)
+        telemetry.overhead_seconds.observe(exchange.overhead, "total")
+        telemetry.tokens.add(tally.prompt_tokens, "input", target, model)
+        telemetry.tokens.add(tally.completion_tokens, "output", target, model)
         cost = _cost(exchange.price, tally)
-        telemetry.cost.labels(target, model).inc(cost)
-        telemetry.cost_saved.inc(max(0.0, _cost(exchange.dearest, tally) - cost))
+        telemetry.cost.add(cost, target, model)
+        telemetry.cost_saved.add(max(0.0, _cost(exchange.dearest, tally) - cost))
         if exchange.first_token is not None:
-            telemetry.first_token_seconds.labels(target).observe(
-                exchange.first_token - exchange.started
-            )
+            telemetry.first_token_seconds.observe(exchange.first_token - exchange.started, target)
 
 
 def _cost(price: Price, tally: Tally) -> float:

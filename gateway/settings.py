@@ -361,7 +361,7 @@ def _explain(exc: ValidationError, path: Path | None) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "configuration"
     source = f"{path}: " if path else ""
     if problem["type"] != "extra_forbidden":
-        return f"{source}{where}: {problem['msg']}"
+        return f"{source}{where}: {problem['msg'].removeprefix('Value error, ')}"
     return f"{source}{where}: {_nearest(str(problem['loc'][-1]), _siblings(problem['loc']))}"
 
 

@@ -1,54 +1,67 @@
-"""The HTTP client towards engines: open an answer, read it, close it. Translates transport failures
-once."""
+"""The HTTP client towards engines: open an answer, read it, close it. Connections are kept per
+replica.
 
+It speaks HTTP/1.1 over TCP or TLS and does what engines need: it follows no redirects, keeps no
+cookies, asks for no compression.
+"""
+
+import asyncio
+import ssl
+from collections import defaultdict
 from collections.abc import AsyncIterator
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
-import aiohttp
-
+from gateway.connection import Connection
 from gateway.errors import EngineFailed, EngineUnreachable
 from gateway.settings import Engine
+
+# How often answers are looked at for being overdue, in seconds.
+_SWEEP_SECONDS = 0.1
+_MOST_IDLE = 256  # connections kept per replica
+
+
+class _Origin(NamedTuple):
+    host: str
+    port: int
+    tls: bool
 
 
 class Answer:
     """An engine's answer whose status is known and whose body is still on its way."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-
-    @property
-    def status(self) -> int:
-        return self._response.status
+    def __init__(self, upstream: "Upstream", origin: _Origin, connection: Connection) -> None:
+        self._upstream = upstream
+        self._origin = origin
+        self._connection = connection
+        self.status = connection.status
 
     async def read(self) -> bytes:
         """The whole body; raises EngineFailed when the engine breaks off."""
-        try:
-            return await self._response.read()
-        except TimeoutError as exc:
-            raise EngineFailed(504, "the engine stopped answering") from exc
-        except aiohttp.ClientError as exc:
-            raise EngineFailed(502, f"the engine broke off its answer: {exc}") from exc
+        return await self._connection.read()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives; raises EngineFailed when the engine breaks off."""
-        try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
-        except TimeoutError as exc:
-            raise EngineFailed(504, "the engine stopped answering") from exc
-        except aiohttp.ClientError as exc:
-            raise EngineFailed(502, f"the engine broke off its answer: {exc}") from exc
+        return self._connection.chunks()
 
     def close(self) -> None:
-        """Drop the connection unless the body was read to its end; the engine then stops
-        computing."""
-        self._response.close()
+        """Keep the connection if the answer has ended, else cut it; the engine then stops
+        computing. May be called twice."""
+        self._upstream.put_back(self._origin, self._connection)
 
 
 class Upstream:
-    """Opens answers. One per application; its session pools connections per replica."""
+    """Opens answers. One per event loop; `close` ends every connection.
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+    Args:
+        tls: whom to trust; default: the system's certificates, or those of SSL_CERT_FILE.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._idle: defaultdict[_Origin, list[Connection]] = defaultdict(list)
+        self._busy: set[Connection] = set()
+        self._tls = tls or ssl.create_default_context()
 
     async def open(self, url: str, body: bytes, *, engine: Engine, request_id: str) -> Answer:
         """POST `body` to a replica of `engine` and return once the status is there.
@@ -57,21 +70,94 @@ class Upstream:
             EngineUnreachable: no connection could be made.
             EngineFailed: 504 when no byte came in time, 502 when the connection broke.
         """
-        headers = {"content-type": "application/json", "x-request-id": request_id}
-        if key := engine.bearer:
-            headers["authorization"] = f"Bearer {key}"
-        limits = aiohttp.ClientTimeout(
-            total=None, sock_connect=engine.connect_timeout, sock_read=engine.timeout
+        origin, head = _prepared(url, engine.bearer)
+        head += b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            request_id.encode("latin-1", "replace"),
+            len(body),
         )
+        while (idle := self._take(origin)) is not None:
+            try:
+                return await self._ask(origin, idle, head, body, engine)
+            except EngineFailed:
+                # The engine closed a kept connection as the request was on its way: it has not
+                # begun to answer, and a fresh connection will tell.
+                if idle.touched or idle.open:
+                    raise
+        return await self._ask(origin, await self._connect(origin, engine), head, body, engine)
+
+    def put_back(self, origin: _Origin, connection: Connection) -> None:
+        """Take a connection back after an answer; one in the middle of it is cut."""
+        if connection not in self._busy:
+            return
+        self._busy.discard(connection)
+        if connection.idle and len(self._idle[origin]) < _MOST_IDLE:
+            self._idle[origin].append(connection)
+        else:
+            connection.abort()
+
+    async def sweep_forever(self) -> None:
+        """End answers whose engine has been silent for too long."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = loop.time()
+            for connection in [c for c in self._busy if c.overdue(now)]:
+                connection.fail(EngineFailed(504, f"no byte within {connection.patience:g} s"))
+
+    def close(self) -> None:
+        """Cut every connection."""
+        for connection in (*self._busy, *(c for kept in self._idle.values() for c in kept)):
+            connection.abort()
+
+    async def _ask(
+        self, origin: _Origin, connection: Connection, head: bytes, body: bytes, engine: Engine
+    ) -> Answer:
+        self._busy.add(connection)
         try:
-            return Answer(
-                await self._session.post(
-                    url, data=body, headers=headers, timeout=limits, allow_redirects=False
+            connection.send(head, body, engine.timeout)
+            await connection.begun()
+        except BaseException:
+            self._busy.discard(connection)
+            connection.abort()
+            raise
+        return Answer(self, origin, connection)
+
+    def _take(self, origin: _Origin) -> Connection | None:
+        """The connection used last, which the engine is least likely to have closed."""
+        kept = self._idle[origin]
+        while kept:
+            if (connection := kept.pop()).open:
+                return connection
+        return None
+
+    async def _connect(self, origin: _Origin, engine: Engine) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(engine.connect_timeout):
+                _, connection = await loop.create_connection(
+                    Connection, origin.host, origin.port, ssl=self._tls if origin.tls else None
                 )
-            )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
-            raise EngineUnreachable(f"no engine answers at {url}") from exc
         except TimeoutError as exc:
-            raise EngineFailed(504, f"no answer within {engine.timeout:g} s") from exc
-        except aiohttp.ClientError as exc:
-            raise EngineFailed(502, f"the engine broke the connection: {exc}") from exc
+            raise EngineUnreachable(
+                f"no connection to {origin.host}:{origin.port} within {engine.connect_timeout:g} s"
+            ) from exc
+        except OSError as exc:
+            raise EngineUnreachable(f"{origin.host}:{origin.port}: {exc}") from exc
+        return connection
+
+
+@lru_cache(maxsize=4096)
+def _prepared(url: str, bearer: str | None) -> tuple[_Origin, bytes]:
+    """Where a URL leads, and the part of the request's head that does not change."""
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    origin = _Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls)
+    lines = [
+        f"POST {parts.path} HTTP/1.1",
+        f"host: {parts.netloc.rpartition('@')[2]}",
+        "content-type: application/json",
+        "accept: application/json, text/event-stream",
+    ]
+    if bearer:
+        lines.append(f"authorization: Bearer {bearer}")
+    return origin, ("\r\n".join(lines) + "\r\n").encode("latin-1")

@@ -49,12 +49,22 @@ def test_every_verb_has_help(verb: str) -> None:
         ("[sever]\nport = 1", "did you mean 'server'?"),
         ("[server]\nprot = 1", "server.prot: no such setting; did you mean 'port'?"),
         ("[server]\nport = 99999", "server.port"),
-        ('[[engines]]\nname="a"\nurls=["x"]\nmodle="m"', "did you mean 'model'?"),
+        ('[[engines]]\nname="a"\nurls=["http://x"]\nmodle="m"', "did you mean 'model'?"),
         (
-            '[[engines]]\nname="local"\nurls=["x"]\nmodel="m"\n'
+            '[[engines]]\nname="local"\nurls=["http://x"]\nmodel="m"\n'
             '[[targets]]\nname="general"\nengine="locla"',
             "did you mean 'local'?",
         ),
+        ('[[engines]]\nname="a"\nurls=["x"]\nmodel="m"', "'x' is not an http or https URL"),
+        (
+            '[[engines]]\nname="a"\nurls=["http://x"]\nmodel="m"\nkey_env="TURNOUT_TEST_ABSENT"',
+            "the environment has no TURNOUT_TEST_ABSENT",
+        ),
+        (
+            '[[engines]]\nname="a"\nurls=["http://x"]\nmodel="m"\nmax_loras=8\nmax_cpu_loras=4',
+            "max_cpu_loras 4 is below max_loras 8",
+        ),
+        ('[artifacts]\nroot="nosuch://bucket"', "fsspec knows no filesystem 'nosuch'"),
         ("[[engines]", "not valid TOML"),
     ],
 )
@@ -119,9 +129,11 @@ def test_packs_are_made_and_checked(tmp_path: Path) -> None:
 
 
 def test_an_import_that_cannot_be_served_is_refused(tmp_path: Path, base_model: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{")
+    adapter, state = tmp_path / "adapter", str(tmp_path / "state")
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{")
     base = ("--domain", "espresso", "--base", str(base_model))
-    done = run("adapters", "import", str(tmp_path), *base, "--state", str(tmp_path / "state"))
+    done = run("adapters", "import", str(adapter), *base, "--state", state)
     assert done.returncode == 1 and "not valid JSON" in done.stderr
 
 

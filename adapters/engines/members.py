@@ -34,7 +34,7 @@ async def follow(
                 logger.info("replica %s appeared", url)
                 watching[url] = group.create_task(watch(pool.add(url)))
             for url, replica in list(pool.replicas.items()):
-                replica.leaving = url not in now
+                replica.leave(url not in now)
                 if replica.leaving and not replica.outstanding:
                     logger.info("replica %s is drained and gone", url)
                     watching.pop(url).cancel()

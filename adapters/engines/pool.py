@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from adapters.engines.balance import choose, rank
-from adapters.engines.replica import Replica, VersionState
+from adapters.engines.balance import Ring, choose, position, weigh
+from adapters.engines.replica import Account, Replica, VersionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +60,22 @@ class Pool:
     def __init__(self) -> None:
         self.replicas: dict[str, Replica] = {}
         self.used: dict[str, float] = {}
+        self._account = Account()
         self._waiting: dict[str, int] = {}
         self._changed = asyncio.Event()
+        # Who serves a version, None standing for the base; forgotten when any state changes.
+        self._serving: dict[str | None, Ring | None] = {}
+        self._rings: dict[tuple[str, ...], Ring] = {}
 
     def add(self, url: str) -> Replica:
         """A new replica; it takes no traffic until it is seen to be up."""
-        self.replicas[url] = Replica(url, self._announce)
+        self.replicas[url] = Replica(url, self._announce, self._account)
         return self.replicas[url]
 
     def remove(self, url: str) -> None:
         """Forget a replica."""
-        del self.replicas[url]
-        self._announce()
+        self.replicas.pop(url).went_down("removed")
+        self._rings.clear()
 
     def up(self) -> bool:
         """Whether any replica answers."""
@@ -79,7 +83,7 @@ class Pool:
 
     def serves(self, version: str | None) -> bool:
         """Whether any replica takes a request for `version` now; None is the base model."""
-        return any(replica.serves(version) for replica in self.replicas.values())
+        return self._ring(version) is not None
 
     def lease(
         self, version: str | None, *, key: str | None = None, without: frozenset[str] = frozenset()
@@ -91,15 +95,21 @@ class Pool:
             key: what should stay on one replica: a session, a prompt's beginning.
             without: URLs that were tried already.
         """
-        fit = [r for r in self.replicas.values() if r.url not in without and r.serves(version)]
-        if not fit:
+        ring = self._ring(version)
+        if ring is None:
             return None
-        # Where every circuit is open, trying is better than refusing everybody.
-        choice = choose([r for r in fit if r.breaker.allows()] or fit, key)
-        choice.replica.begin(version)
+        choice = choose(ring, key, requests=self._account.requests, without=without)
+        if choice is None:
+            return None
+        replica, why = choice
+        replica.begin(version)
         if version is not None:
-            self.touch((version,))
-        return Lease(choice.replica, version, choice.why)
+            self.used[version] = time.monotonic()
+        return Lease(replica, version, why)
+
+    def weigh(self) -> None:
+        """Let shares follow what was measured since the last time."""
+        weigh(list(self.replicas.values()))
 
     async def demand(self, version: str, patience: float) -> bool:
         """Ask for a version that no replica holds, and wait until one does; False when none will,
@@ -148,8 +158,22 @@ class Pool:
             for r in self.replicas.values()
             if r.up and not r.leaving and r.states.get(version) is not VersionState.FAILED
         ]
-        return max(able, key=lambda r: rank(r.url, version), default=None)
+        return max(able, key=lambda r: position(f"{version} {r.url}"), default=None)
+
+    def _ring(self, version: str | None) -> Ring | None:
+        try:
+            return self._serving[version]
+        except KeyError:
+            pass  # not asked for since the last change
+        serving = [replica for replica in self.replicas.values() if replica.serves(version)]
+        ring = None
+        if serving:
+            urls = tuple(replica.url for replica in serving)
+            ring = self._rings.get(urls) or self._rings.setdefault(urls, Ring(serving))
+        self._serving[version] = ring
+        return ring
 
     def _announce(self) -> None:
+        self._serving.clear()
         self._changed.set()
         self._changed = asyncio.Event()

@@ -34,12 +34,25 @@ class _Attempts:
     due: float = 0.0
 
 
+@dataclass(slots=True)
+class Account:
+    """Requests on all replicas of a pool together."""
+
+    requests: int = 0
+
+
 class Replica:
     """One engine process at `url`. `problem` says why it is not up, `problems` why versions are not
-    ready."""
+    ready; `weight` is its measured speed, relative to the pool's mean."""
 
-    def __init__(self, url: str, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        changed: Callable[[], None] = lambda: None,
+        account: Account | None = None,
+    ) -> None:
         self.url = url
+        self.weight = 1.0
         self.up = False
         self.leaving = False
         self.problem = "not seen yet"
@@ -49,16 +62,13 @@ class Replica:
         self.wake = asyncio.Event()
         self.served = 0
         self.seconds_per_token: float | None = None
+        self.outstanding = 0  # requests of this gateway that it is answering
         self._changed = changed
+        self._account = account or Account()
         self._outstanding: Counter[str | None] = Counter()
         self._elsewhere = 0
         self._generating: frozenset[str] = frozenset()
         self._attempts: dict[str, _Attempts] = {}
-
-    @property
-    def outstanding(self) -> int:
-        """Requests of this gateway that it is answering."""
-        return self._outstanding.total()
 
     @property
     def load(self) -> int:
@@ -75,10 +85,14 @@ class Replica:
         """A request was sent."""
         self.breaker.begin()
         self.served += 1
+        self.outstanding += 1
+        self._account.requests += 1
         self._outstanding[version] += 1
 
     def end(self, version: str | None) -> None:
         """A request is over, however it ended."""
+        self.outstanding -= 1
+        self._account.requests -= 1
         self._outstanding[version] -= 1
         if not self._outstanding[version]:
             del self._outstanding[version]
@@ -101,7 +115,7 @@ class Replica:
     def reported(self, requests: int, generating: frozenset[str]) -> None:
         """What it says itself: requests running or waiting, of which those that are not ours are
         somebody else's, and versions that are generating."""
-        self._elsewhere = max(0, requests - self.outstanding)
+        self._count_elsewhere(max(0, requests - self.outstanding))
         self._generating = generating
 
     def came_up(self) -> None:
@@ -114,10 +128,20 @@ class Replica:
     def went_down(self, problem: str) -> None:
         """It does not answer; what it held is unknown until it does."""
         self.up, self.problem = False, problem
-        self._elsewhere = 0
+        self._count_elsewhere(0)
         for version in self.states:
             self.states[version] = VersionState.PENDING
         self._changed()
+
+    def leave(self, leaving: bool) -> None:
+        """It gets no new requests, or does again."""
+        if leaving is not self.leaving:
+            self.leaving = leaving
+            self._changed()
+
+    def _count_elsewhere(self, requests: int) -> None:
+        self._account.requests += requests - self._elsewhere
+        self._elsewhere = requests
 
     def note(self, version: str, state: VersionState, problem: str = "") -> None:
         """A version's state here, and why it is not better."""
@@ -133,7 +157,8 @@ class Replica:
 
     def forget(self, version: str) -> None:
         """A version is neither wanted nor held here."""
-        self.states.pop(version, None)
+        if self.states.pop(version, None) is not None:
+            self._changed()
         self.problems.pop(version, None)
         self._attempts.pop(version, None)
 

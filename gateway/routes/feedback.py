@@ -64,9 +64,9 @@ async def give_feedback(body: FeedbackBody, parts: PartsDep, caller: CallerDep) 
         key=caller.key,
     )
     try:
-        parts.journal.append("feedback", feedback.to_record())
+        parts.journal.append("feedback", feedback)
     except JournalFull as exc:
-        parts.telemetry.journal_dropped.inc()
+        parts.telemetry.journal_dropped.add(1)
         raise Overloaded("feedback cannot be stored now; send it again later") from exc
     parts.telemetry.count_feedback(body.metric, await _arm(parts, body.id))
     return Accepted(id=body.id)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ from hypothesis import strategies as st
 
 from adapters.errors import JournalFull
 from adapters.journal import Journal, Record
+
+
+@dataclass(frozen=True)
+class Line:
+    """A small record."""
+
+    id: str
+    text: str = ""
 
 
 def drained(folder: Path) -> list[str]:
@@ -29,7 +38,7 @@ def test_records_arrive_once_and_in_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path, segment_bytes=200, batch=3)
     found: list[Record] = []
     for number in range(25):
-        journal.append("interaction", {"id": str(number)})
+        journal.append("interaction", Line(str(number)))
         if number % 10 == 0:
             journal.drain(found.extend)
     assert journal.holds("24") and not journal.holds("0")
@@ -43,7 +52,7 @@ def test_records_arrive_once_and_in_order(tmp_path: Path) -> None:
 def test_a_store_that_is_down_loses_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path, segment_bytes=100)
     for number in range(20):
-        journal.append("interaction", {"id": str(number)})
+        journal.append("interaction", Line(str(number)))
 
     def broken(_records: list[Record]) -> None:
         raise ConnectionError("down")
@@ -61,11 +70,13 @@ def test_a_killed_process_loses_nothing_it_had_appended(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import sys
+        from dataclasses import make_dataclass
         from pathlib import Path
         from adapters.journal import Journal
+        Line = make_dataclass("Line", ["id"])
         journal = Journal(Path(sys.argv[1]), segment_bytes=500)
         for number in range(10**6):
-            journal.append("interaction", {"id": str(number)})
+            journal.append("interaction", Line(str(number)))
             print(number, flush=True)
         """
     )
@@ -86,7 +97,7 @@ def test_a_killed_process_loses_nothing_it_had_appended(tmp_path: Path) -> None:
 
 def test_a_living_process_keeps_its_segments(tmp_path: Path) -> None:
     alive = Journal(tmp_path)
-    alive.append("interaction", {"id": "mine"})
+    alive.append("interaction", Line("mine"))
     assert drained(tmp_path) == []
     alive.close()
     assert drained(tmp_path) == ["mine"]
@@ -106,18 +117,18 @@ def test_damaged_lines_are_set_aside_and_the_rest_arrives(
 
 def test_a_full_disk_drops_the_record_and_keeps_the_journal_whole(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.append("interaction", {"id": "before"})
+    journal.append("interaction", Line("before"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     size = next(tmp_path.glob("*.jsonl")).stat().st_size
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, hard))
         with pytest.raises(JournalFull, match=os.strerror(27)):
-            journal.append("interaction", {"id": "does not fit", "text": "x" * 100})
+            journal.append("interaction", Line("does not fit", "x" * 100))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
-    journal.append("interaction", {"id": "after"})
+    journal.append("interaction", Line("after"))
     assert journal.dropped == 1
     journal.close()
     assert drained(tmp_path) == ["before", "after"]
@@ -125,9 +136,9 @@ def test_a_full_disk_drops_the_record_and_keeps_the_journal_whole(tmp_path: Path
 
 def test_the_limit_bounds_what_waits(tmp_path: Path) -> None:
     journal = Journal(tmp_path, limit_bytes=100)
-    journal.append("interaction", {"id": "fits"})
+    journal.append("interaction", Line("fits"))
     with pytest.raises(JournalFull, match="the limit is 100"):
-        journal.append("interaction", {"id": "x", "text": "y" * 100})
+        journal.append("interaction", Line("x", "y" * 100))
     journal.drain(lambda _records: None)
-    journal.append("interaction", {"id": "fits again", "text": "y" * 20})
+    journal.append("interaction", Line("fits again", "y" * 20))
     journal.close()

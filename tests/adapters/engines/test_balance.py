@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from adapters.engines.balance import BOUND, choose
+from adapters.engines.balance import BOUND, Ring, choose, weigh
 from adapters.engines.replica import Replica
 
 
@@ -19,23 +19,39 @@ def replicas(*loads: int) -> list[Replica]:
     return made
 
 
+def chosen(several: list[Replica], key: str | None) -> tuple[Replica, str]:
+    choice = choose(Ring(several), key, requests=sum(replica.load for replica in several))
+    assert choice is not None
+    return choice
+
+
 def test_the_only_one_is_chosen_whatever_its_load() -> None:
-    (replica,) = replicas(100)
-    assert choose([replica], "key").why == "only"
+    assert chosen(replicas(100), "key")[1] == "only"
+
+
+def test_who_was_tried_is_not_chosen_again() -> None:
+    several = replicas(0, 0, 0)
+    tried: frozenset[str] = frozenset()
+    for _ in several:
+        choice = choose(Ring(several), "key", requests=0, without=tried)
+        assert choice is not None and choice[0].url not in tried
+        tried |= {choice[0].url}
+    assert choose(Ring(several), "key", requests=0, without=tried) is None
+    assert choose(Ring(several[:1]), "key", requests=0, without=tried) is None
 
 
 def test_a_conversation_stays_while_its_home_is_not_too_busy() -> None:
     several = replicas(0, 0, 0)
-    homes = {key: choose(several, key).replica.url for key in map(str, range(300))}
-    assert all(choose(several, key).replica.url == home for key, home in homes.items())
+    homes = {key: chosen(several, key)[0].url for key in map(str, range(300))}
+    assert all(chosen(several, key)[0].url == home for key, home in homes.items())
     shares = Counter(homes.values())
     assert all(70 <= shares[replica.url] <= 130 for replica in several)
 
 
 def test_a_replica_that_leaves_moves_only_its_own() -> None:
     several = replicas(0, 0, 0)
-    before = {key: choose(several, key).replica for key in map(str, range(200))}
-    after = {key: choose(several[:2], key).replica for key in before}
+    before = {key: chosen(several, key)[0] for key in map(str, range(200))}
+    after = {key: chosen(several[:2], key)[0] for key in before}
     moved = [key for key in before if before[key] is not after[key]]
     assert moved == [key for key in before if before[key] is several[2]]
 
@@ -43,33 +59,32 @@ def test_a_replica_that_leaves_moves_only_its_own() -> None:
 def test_one_conversation_cannot_drown_its_home() -> None:
     several = replicas(0, 0)
     for _ in range(40):
-        choose(several, "the same prompt").replica.begin(None)
+        chosen(several, "the same prompt")[0].begin(None)
     busy = max(replica.load for replica in several)
     assert busy <= (1 + BOUND) * 20 + 1
-    assert {choose(several, "the same prompt").why} <= {"affinity", "bounded"}
+    assert {chosen(several, "the same prompt")[1]} <= {"affinity", "bounded"}
 
 
 def test_without_a_key_the_least_busy_answers() -> None:
     several = replicas(3, 1, 2)
-    choice = choose(several, None)
-    assert (choice.replica, choice.why) == (several[1], "least_loaded")
+    assert chosen(several, None) == (several[1], "least_loaded")
 
 
 def test_requests_of_other_gateways_count() -> None:
     several = replicas(1, 0)
     several[1].reported(5, frozenset())
-    assert choose(several, None).replica is several[0]
+    assert chosen(several, None)[0] is several[0]
 
 
 def test_equally_busy_replicas_take_turns() -> None:
     several = replicas(0, 0)
-    chosen = []
+    order = []
     for _ in range(4):
-        replica = choose(several, None).replica
+        replica, _why = chosen(several, None)
         replica.begin(None)
         replica.end(None)
-        chosen.append(replica.url)
-    assert chosen == [several[0].url, several[1].url] * 2
+        order.append(replica.url)
+    assert order == [several[0].url, several[1].url] * 2
 
 
 @pytest.mark.parametrize("key", [None, "key"])
@@ -77,6 +92,15 @@ def test_a_slow_replica_gets_less(key: str | None) -> None:
     several = replicas(0, 0)
     several[0].measured(0.3)
     several[1].measured(0.1)
+    weigh(several)
     for number in range(60):
-        choose(several, key and f"{key}{number}").replica.begin(None)
+        chosen(several, key and f"{key}{number}")[0].begin(None)
     assert several[0].load < 0.7 * several[1].load
+
+
+def test_where_every_circuit_is_open_one_is_tried_all_the_same() -> None:
+    several = replicas(0, 0)
+    for replica in several:
+        for _ in range(3):
+            replica.breaker.failed()
+    assert chosen(several, "key")[1] == "least_loaded"

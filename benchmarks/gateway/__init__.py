@@ -1,0 +1,1 @@
+"""Turnout's gateway beside others, on one core each, with the same mock upstream and load."""

@@ -1,0 +1,121 @@
+"""Counters, gauges and histograms as plain dictionaries; prometheus-client writes them out.
+
+A request moves a dozen of them. On prometheus-client's own objects, which lock and look labels up
+each time, that costs a third of the whole data path (benchmarks/RESULTS.md); here one process has
+one event loop, which needs neither.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+Labels = tuple[str, ...]
+
+
+class Counter:
+    """A sum that only grows, by label values."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
+        self.name, self.documentation, self.labels = name, documentation, labels
+        self.values: defaultdict[Labels, float] = defaultdict(float)
+        if not labels:
+            self.values[()] = 0.0
+
+    def add(self, amount: float, *labels: str) -> None:
+        """Add to the series of these label values."""
+        self.values[labels] += amount
+
+    def collect(self) -> Metric:
+        family = CounterMetricFamily(self.name, self.documentation, labels=self.labels)
+        for labels, value in self.values.items():
+            family.add_metric(labels, value)
+        return family
+
+
+class Gauge:
+    """A value that goes up and down, by label values."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
+        self.name, self.documentation, self.labels = name, documentation, labels
+        self.values: dict[Labels, float] = {} if labels else {(): 0.0}
+
+    def set(self, value: float, *labels: str) -> None:
+        """Set the series of these label values."""
+        self.values[labels] = value
+
+    def collect(self) -> Metric:
+        family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
+        for labels, value in self.values.items():
+            family.add_metric(labels, value)
+        return family
+
+
+class Histogram:
+    """Observations counted in buckets, by label values."""
+
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str] = (), *, buckets: Sequence[float]
+    ) -> None:
+        self.name, self.documentation, self.labels = name, documentation, labels
+        self.bounds = tuple(buckets)
+        # Counts per bucket, the last one without a bound, and behind them the sum of all values.
+        self.values: defaultdict[Labels, list[float]] = defaultdict(self._empty)
+        if not labels:
+            self.values[()] = self._empty()
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Count a value in the series of these label values."""
+        series = self.values[labels]
+        series[bisect_left(self.bounds, value)] += 1
+        series[-1] += value
+
+    def collect(self) -> Metric:
+        family = HistogramMetricFamily(self.name, self.documentation, labels=self.labels)
+        names = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
+        for labels, (*counts, total) in self.values.items():
+            cumulated = list(zip(names, accumulate(counts), strict=True))
+            family.add_metric(labels, cumulated, total)
+        return family
+
+    def _empty(self) -> list[float]:
+        return [0.0] * (len(self.bounds) + 2)
+
+
+class Metrics(Collector):
+    """Everything that `/metrics` shows."""
+
+    def __init__(self) -> None:
+        self._all: list[Counter | Gauge | Histogram] = []
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
+        made = Counter(name, documentation, labels)
+        self._all.append(made)
+        return made
+
+    def gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
+        made = Gauge(name, documentation, labels)
+        self._all.append(made)
+        return made
+
+    def histogram(
+        self, name: str, documentation: str, labels: Sequence[str] = (), *, buckets: Sequence[float]
+    ) -> Histogram:
+        made = Histogram(name, documentation, labels, buckets=buckets)
+        self._all.append(made)
+        return made
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._all:
+            yield metric.collect()
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self._registry)

@@ -12,17 +12,16 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 
+from adapters.delivery import HEAD, Delivered
 from adapters.errors import JournalFull
 
 logger = logging.getLogger(__name__)
-
-Record = dict[str, Any]
 
 
 class Identified(Protocol):
@@ -32,7 +31,7 @@ class Identified(Protocol):
     def id(self) -> str: ...
 
 
-Sink = Callable[[list[Record]], None]
+Deliver = Callable[[Path, int], Delivered]
 
 
 class Journal:
@@ -48,13 +47,11 @@ class Journal:
         *,
         segment_bytes: int = 16 * 2**20,
         limit_bytes: int = 4 * 2**30,
-        batch: int = 500,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._limit_bytes = limit_bytes
-        self._batch = batch
         self._segment = _Segment.create(folder)
         self._finished: list[_Segment] = []
         self._waiting_ids: set[str] = set()
@@ -76,7 +73,7 @@ class Journal:
             JournalFull: the disk is full or the limit is reached; nothing was written.
         """
         fields = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-        line = b'{"kind":"%b",%b' % (kind.encode(), fields[1:])
+        line = HEAD % kind.encode() + fields[1:]
         waiting = sum(s.size - s.drained for s in (*self._finished, self._segment))
         if waiting + len(line) > self._limit_bytes:
             self.dropped += 1
@@ -93,16 +90,16 @@ class Journal:
         if self._segment.size >= self._segment_bytes:
             self._rotate()
 
-    def drain(self, sink: Sink) -> int:
-        """Hand every waiting record to `sink` in batches, oldest first; returns how many were
-        taken.
+    def drain(self, deliver: Deliver) -> int:
+        """Have every waiting record delivered, oldest first; returns how many were.
 
-        What the sink raises ends the drain; the records stay and come again.
+        `deliver` takes a segment and where to begin, and brings a batch to the store. What it
+        raises ends the drain; the records stay and come again.
         """
         finished = list(self._finished)
-        taken = self._drain_orphans(sink)
+        taken = self._drain_orphans(deliver)
         for segment in (*finished, self._segment):
-            taken += self._deliver(segment, sink)
+            taken += self._deliver(segment, deliver)
         for segment in finished:
             segment.unlink()
             segment.close()
@@ -122,7 +119,7 @@ class Journal:
         self._finished.append(self._segment)
         self._segment = _Segment.create(self._folder)
 
-    def _drain_orphans(self, sink: Sink) -> int:
+    def _drain_orphans(self, deliver: Deliver) -> int:
         """Deliver segments whose writer is gone, and delete them. Our own are locked, so they are
         passed over."""
         taken = 0
@@ -131,19 +128,23 @@ class Journal:
             if orphan is None:
                 continue
             try:
-                taken += self._deliver(orphan, sink)
+                taken += self._deliver(orphan, deliver)
                 orphan.unlink()
             finally:
                 orphan.close()
         return taken
 
-    def _deliver(self, segment: "_Segment", sink: Sink) -> int:
+    def _deliver(self, segment: "_Segment", deliver: Deliver) -> int:
         taken = 0
-        for batch, end in _batches(segment.path, segment.drained, self._batch):
-            sink(batch)
-            self._waiting_ids.difference_update([record["id"] for record in batch])
-            segment.drained = end
-            taken += len(batch)
+        # What is appended meanwhile waits for the next drain.
+        until = segment.size
+        while segment.drained < until:
+            delivered = deliver(segment.path, segment.drained)
+            if delivered.end == segment.drained:
+                break  # what is left is not a whole line
+            self._waiting_ids.difference_update(delivered.ids)
+            segment.drained = delivered.end
+            taken += len(delivered.ids)
         return taken
 
 
@@ -201,39 +202,3 @@ class _Segment:
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-
-def _batches(path: Path, start: int, size: int) -> Iterator[tuple[list[Record], int]]:
-    """Yield (records, end offset) of the whole lines from `start` on.
-
-    A torn last line is left for later; a line that is not a record is kept in `damaged.log` and
-    passed over.
-    """
-    batch: list[Record] = []
-    with path.open("rb") as file:
-        file.seek(start)
-        end = start
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            end += len(line)
-            record = _parse(line)
-            if record is None:
-                logger.error("journal %s: damaged line before byte %d set aside", path, end)
-                with (path.parent / "damaged.log").open("ab") as damaged:
-                    damaged.write(line)
-                continue
-            batch.append(record)
-            if len(batch) == size:
-                yield batch, end
-                batch = []
-    if batch:
-        yield batch, end
-
-
-def _parse(line: bytes) -> Record | None:
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return record if isinstance(record, dict) and "id" in record and "kind" in record else None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     Connection,
     Table,
@@ -26,11 +27,24 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from adapters import tables
+from adapters.delivery import Record
 from adapters.errors import StoreUnavailable
 from adapters.interactions import Feedback, Interaction, JudgedInteraction
 
 HEAD = "0001"  # the newest migration; a test holds it to adapters/migrations
-_INDEXED = ("id", "created", "unit", "target", "model", "experiment", "arm", "outcome")
+# The columns beside the whole record, by kind.
+_COLUMNS = {
+    "interaction": (("id", "created", "unit", "target", "model", "experiment", "arm", "outcome")),
+    "feedback": ("id", "interaction_id", "created", "metric"),
+}
+
+
+class _Json(str):
+    """JSON that is text already."""
+
+
+def _serialized(value: object) -> str:
+    return value if isinstance(value, _Json) else orjson.dumps(value).decode()
 
 
 class Store:
@@ -42,7 +56,7 @@ class Store:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite" and parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self._engine = create_engine(parsed, pool_pre_ping=True)
+            self._engine = create_engine(parsed, pool_pre_ping=True, json_serializer=_serialized)
         except (ArgumentError, NoSuchModuleError, OSError) as exc:
             raise StoreUnavailable(f"store url {url!r} cannot be used: {exc}") from exc
         if parsed.get_backend_name() == "sqlite":
@@ -70,20 +84,17 @@ class Store:
         with self.transaction() as connection:
             return int(connection.execute(select(tables.revision.c.value)).scalar_one())
 
-    def take(self, records: Iterable[dict[str, Any]]) -> None:
+    def take(self, records: Iterable[Record]) -> None:
         """The journal's sink: interactions and feedback, each once however often it is
         delivered."""
-        interactions, judgements = [], []
+        rows: dict[str, list[dict[str, Any]]] = {"interaction": [], "feedback": []}
         for record in records:
-            values = {name: value for name, value in record.items() if name != "kind"}
-            if record["kind"] == "interaction":
-                interactions.append({**{n: values[n] for n in _INDEXED}, "record": values})
-            else:
-                columns = ("id", "interaction_id", "created", "metric")
-                judgements.append({**{n: values[n] for n in columns}, "record": values})
+            columns = _COLUMNS[record.kind]
+            row = {name: record.fields[name] for name in columns}
+            rows[record.kind].append({**row, "record": _Json(record.text)})
         with self.transaction() as connection:
-            _insert_new(connection, tables.interactions, interactions)
-            _insert_new(connection, tables.feedback, judgements)
+            _insert_new(connection, tables.interactions, rows["interaction"])
+            _insert_new(connection, tables.feedback, rows["feedback"])
 
     def has_interaction(self, receipt: str) -> bool:
         """Whether an interaction with this id is stored."""

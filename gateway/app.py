@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 from fastapi import FastAPI
 
+from adapters.drainer import Drainer
 from adapters.experiments.book import ExperimentBook
 from adapters.journal import Journal
 from adapters.registry import Registry
@@ -91,6 +92,8 @@ async def _open_parts(
     retriever = Retriever(settings.artifact_root / "indexes", StaticEncoder.load(encoder))
     journal = Journal(settings.state / "journal", limit_bytes=settings.journal.limit_bytes)
     stack.callback(journal.close)
+    drainer = Drainer(settings.store_url)
+    stack.callback(drainer.close)
     telemetry = Telemetry()
     session = await stack.enter_async_context(
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True)
@@ -109,6 +112,7 @@ async def _open_parts(
         experiments=ExperimentBook(store, registry),
         keys=keys,
         journal=journal,
+        drainer=drainer,
         retriever=retriever,
         fleet=fleet,
         pipeline=Pipeline(

@@ -81,6 +81,7 @@ class Attempt:
             body,
             engine=candidate.engine,
             request_id=self._exchange.request_id,
+            patience=min(candidate.engine.timeout, self._exchange.seconds_left),
         )
         if answer.status == 200:
             return answer
@@ -118,6 +119,7 @@ class Attempt:
         )
         first = await anext(stream, b"")
         exchange.first_token = time.perf_counter()
+        answer.wait(exchange.candidate.engine.timeout)
         return Reply(_headers(exchange), events=self._relay(answer, first, stream))
 
     async def _relay(

@@ -20,7 +20,7 @@ async def drain_forever(parts: Parts, pause: float) -> None:
     while True:
         await asyncio.sleep(min(pause * 2**failures, 30))
         try:
-            await asyncio.to_thread(parts.journal.drain, parts.store.take)
+            await asyncio.to_thread(parts.journal.drain, parts.drainer.deliver)
             await asyncio.to_thread(parts.journal.sync)
             failures = 0
         except (AdapterError, OSError) as exc:

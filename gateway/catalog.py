@@ -9,6 +9,7 @@ hold together is logged and refused, and the running one stays.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from adapters.engines.residency import Desired
@@ -25,6 +26,8 @@ from router.router import Router, current_folder
 
 logger = logging.getLogger(__name__)
 
+_FREE = Price()
+
 
 @dataclass(frozen=True, slots=True)
 class Domain:
@@ -34,7 +37,7 @@ class Domain:
     engine: Engine
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Catalog:
     """Everything a request is decided by, as of one moment."""
 
@@ -57,9 +60,9 @@ class Catalog:
         if target in self.tiers:
             return self.tiers[target].price
         engine = self.domains[target].engine.name
-        return next((t.price for t in self.tiers.values() if t.engine == engine), Price())
+        return next((t.price for t in self.tiers.values() if t.engine == engine), _FREE)
 
-    @property
+    @cached_property
     def dearest_price(self) -> Price:
         """What the most expensive general tier costs: the yardstick of savings."""
         return max((tier.price for tier in self.tiers.values()), key=lambda p: p.input + p.output)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
+from adapters.drainer import Drainer
 from adapters.experiments.book import ExperimentBook
 from adapters.journal import Journal
 from adapters.registry import Registry
@@ -27,6 +28,7 @@ class Parts:
     experiments: ExperimentBook
     keys: KeyStore
     journal: Journal
+    drainer: Drainer
     retriever: Retriever
     fleet: Fleet
     pipeline: Pipeline

@@ -8,8 +8,8 @@ paths what they would do: read the body once, find the caller, call one method, 
 
 import asyncio
 import logging
+import random
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import aclosing
 from typing import Any
@@ -59,7 +59,7 @@ class Front:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        request_id = headers.get("x-request-id", "")[:128] or uuid.uuid4().hex
+        request_id = headers.get("x-request-id", "")[:128] or f"{random.getrandbits(128):032x}"
         door = _Door(send, request_id)
         self._inflight += 1
         try:

@@ -56,14 +56,8 @@ class Pipeline:
             GatewayError: nothing was sent yet; the error says what the caller is told.
         """
         exchange = self._plan(request, caller, started, request_id)
-        deadline = exchange.candidate.engine.deadline
         try:
-            async with asyncio.timeout(deadline):
-                return await self._first_answer(exchange)
-        except TimeoutError as exc:
-            problem = EngineFailed(504, f"no answer began within {deadline:g} s")
-            self._recorder.finished(exchange, Outcome.ERROR, str(problem))
-            raise problem from exc
+            return await self._first_answer(exchange)
         except GatewayError as exc:
             self._recorder.finished(exchange, Outcome.ERROR, str(exc))
             raise
@@ -94,12 +88,12 @@ class Pipeline:
     async def _first_answer(self, exchange: Exchange) -> Reply:
         """Ask the candidates in order. A replica that fails before its first byte costs nothing but
         time; a request that breaks several is not tried on the rest."""
-        problem = EngineFailed(503, "no engine can answer this request now")
+        problem: EngineFailed | None = None
         plan = exchange.plan
         for position, candidate in enumerate(plan.candidates):
             exchange.candidate = candidate
             pool = self._fleet.pool(candidate.engine)
-            await _make_ready(pool, plan, position)
+            await _make_ready(pool, exchange, position)
             body = orjson.dumps(plan.body(exchange.request, candidate))
             tried: frozenset[str] = frozenset()
             while lease := pool.lease(candidate.version, key=plan.affinity, without=tried):
@@ -111,20 +105,22 @@ class Pipeline:
                 except EngineFailed as exc:
                     problem = exc
                     exchange.broken += not isinstance(exc, EngineUnreachable | VersionLost)
-                    if exchange.broken >= _MOST_BROKEN:
+                    if exchange.broken >= _MOST_BROKEN or not exchange.seconds_left:
                         raise
             exchange.fallback = f"fallback: {candidate.model} is not available"
-        raise problem
+        raise problem or EngineFailed(503, "no engine can answer this request now")
 
 
-async def _make_ready(pool: Pool, plan: Plan, position: int) -> None:
+async def _make_ready(pool: Pool, exchange: Exchange, position: int) -> None:
     """Wait for a version that no replica holds to be loaded, if the caller named it or nothing but
     the base could answer instead."""
+    plan = exchange.plan
     candidate, rest = plan.candidates[position], plan.candidates[position + 1 :]
     if candidate.version is None or pool.serves(candidate.version):
         return
     instead = any(other.version and pool.serves(other.version) for other in rest)
     if position == 0 and (plan.pinned or not instead):
-        await pool.demand(candidate.version, candidate.engine.load_timeout)
+        patience = min(candidate.engine.load_timeout, exchange.seconds_left)
+        await pool.demand(candidate.version, patience)
     else:
         pool.touch((candidate.version,))

@@ -48,6 +48,12 @@ class Exchange:
         return (self.asked or time.perf_counter()) - self.started
 
     @property
+    def seconds_left(self) -> float:
+        """Until the deadline by which an answer has to begin."""
+        spent = time.perf_counter() - self.started
+        return max(0.0, self.candidate.engine.deadline - spent)
+
+    @property
     def reason(self) -> str:
         """The decision's reason and, if the first choice could not serve, what answered instead and
         why."""

@@ -45,6 +45,10 @@ class Answer:
         """The body as it arrives; raises EngineFailed when the engine breaks off."""
         return self._connection.chunks()
 
+    def wait(self, patience: float) -> None:
+        """From now on the engine may be silent for so many seconds."""
+        self._connection.patience = patience
+
     def close(self) -> None:
         """Keep the connection if the answer has ended, else cut it; the engine then stops
         computing. May be called twice."""
@@ -63,8 +67,11 @@ class Upstream:
         self._busy: set[Connection] = set()
         self._tls = tls or ssl.create_default_context()
 
-    async def open(self, url: str, body: bytes, *, engine: Engine, request_id: str) -> Answer:
-        """POST `body` to a replica of `engine` and return once the status is there.
+    async def open(
+        self, url: str, body: bytes, *, engine: Engine, request_id: str, patience: float
+    ) -> Answer:
+        """POST `body` to a replica of `engine` and return once the status is there; `patience` is
+        for how many seconds it may be silent.
 
         Raises:
             EngineUnreachable: no connection could be made.
@@ -77,13 +84,14 @@ class Upstream:
         )
         while (idle := self._take(origin)) is not None:
             try:
-                return await self._ask(origin, idle, head, body, engine)
+                return await self._ask(origin, idle, head, body, patience)
             except EngineFailed:
                 # The engine closed a kept connection as the request was on its way: it has not
                 # begun to answer, and a fresh connection will tell.
                 if idle.touched or idle.open:
                     raise
-        return await self._ask(origin, await self._connect(origin, engine), head, body, engine)
+        fresh = await self._connect(origin, engine)
+        return await self._ask(origin, fresh, head, body, patience)
 
     def put_back(self, origin: _Origin, connection: Connection) -> None:
         """Take a connection back after an answer; one in the middle of it is cut."""
@@ -102,7 +110,7 @@ class Upstream:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = loop.time()
             for connection in [c for c in self._busy if c.overdue(now)]:
-                connection.fail(EngineFailed(504, f"no byte within {connection.patience:g} s"))
+                connection.fail(EngineFailed(504, f"no byte within {connection.patience:.3g} s"))
 
     def close(self) -> None:
         """Cut every connection."""
@@ -110,11 +118,11 @@ class Upstream:
             connection.abort()
 
     async def _ask(
-        self, origin: _Origin, connection: Connection, head: bytes, body: bytes, engine: Engine
+        self, origin: _Origin, connection: Connection, head: bytes, body: bytes, patience: float
     ) -> Answer:
         self._busy.add(connection)
         try:
-            connection.send(head, body, engine.timeout)
+            connection.send(head, body, patience)
             await connection.begun()
         except BaseException:
             self._busy.discard(connection)

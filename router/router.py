@@ -1,11 +1,11 @@
 """A fitted router, ready to decide; the same object answers live traffic and evaluations."""
 
 import json
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from router.calibration import softmax
 from router.classifier import LinearClassifier
 from router.decision import GENERAL, Decision, Reason
 from router.errors import ArtefactError
@@ -72,14 +72,21 @@ class Router:
         features = self._vocabulary.features(text)
         if not features.words and not features.unseen:
             return Decision(GENERAL, 0.0, {}, Reason.EMPTY_TEXT, self.version)
-        scores = softmax(
-            self._classifier.logits(features, self._vocabulary) / self._temperature
-        ).tolist()
+        logits = self._classifier.logits(features, self._vocabulary)
+        scores = _softmax(logits, self._temperature)
         probability = max(scores)
         best = self.labels[scores.index(probability)]
         target, reason = final_target(best, probability, self.threshold, allowed)
         probabilities = dict(zip(self.labels, scores, strict=True))
         return Decision(target, probability, probabilities, reason, self.version)
+
+
+def _softmax(logits: list[float], temperature: float) -> list[float]:
+    """Probabilities; for a handful of labels plain Python is quicker than numpy."""
+    most = max(logits)
+    exponentials = [math.exp((logit - most) / temperature) for logit in logits]
+    total = sum(exponentials)
+    return [value / total for value in exponentials]
 
 
 def current_folder(root: Path) -> Path | None:

@@ -7,14 +7,16 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.delivery import Record, deliver
 from adapters.errors import JournalFull
-from adapters.journal import Journal, Record
+from adapters.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,21 @@ def drained(folder: Path) -> list[str]:
     """Ids of everything a new process finds."""
     found: list[Record] = []
     journal = Journal(folder)
-    journal.drain(found.extend)
+    journal.drain(partial(deliver, sink=found.extend))
     journal.close()
-    return [record["id"] for record in found]
+    return [record.id for record in found]
 
 
 def test_records_arrive_once_and_in_order(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, segment_bytes=200, batch=3)
+    journal = Journal(tmp_path, segment_bytes=200)
     found: list[Record] = []
     for number in range(25):
         journal.append("interaction", Line(str(number)))
         if number % 10 == 0:
-            journal.drain(found.extend)
+            journal.drain(partial(deliver, sink=found.extend))
     assert journal.holds("24") and not journal.holds("0")
-    journal.drain(found.extend)
-    assert [record["id"] for record in found] == [str(number) for number in range(25)]
+    journal.drain(partial(deliver, sink=found.extend))
+    assert [record.id for record in found] == [str(number) for number in range(25)]
     assert journal.pending == 0
     assert len(list(tmp_path.glob("*.jsonl"))) == 1, "delivered segments are deleted"
     journal.close()
@@ -58,11 +60,11 @@ def test_a_store_that_is_down_loses_nothing(tmp_path: Path) -> None:
         raise ConnectionError("down")
 
     with pytest.raises(ConnectionError):
-        journal.drain(broken)
+        journal.drain(partial(deliver, sink=broken))
     assert journal.pending == 20
     found: list[Record] = []
-    journal.drain(found.extend)
-    assert [record["id"] for record in found] == [str(number) for number in range(20)]
+    journal.drain(partial(deliver, sink=found.extend))
+    assert [record.id for record in found] == [str(number) for number in range(20)]
     journal.close()
 
 
@@ -103,6 +105,7 @@ def test_a_living_process_keeps_its_segments(tmp_path: Path) -> None:
     assert drained(tmp_path) == ["mine"]
 
 
+@settings(deadline=None)
 @given(torn=st.binary(max_size=60))
 def test_damaged_lines_are_set_aside_and_the_rest_arrives(
     tmp_path_factory: pytest.TempPathFactory, torn: bytes
@@ -139,6 +142,6 @@ def test_the_limit_bounds_what_waits(tmp_path: Path) -> None:
     journal.append("interaction", Line("fits"))
     with pytest.raises(JournalFull, match="the limit is 100"):
         journal.append("interaction", Line("x", "y" * 100))
-    journal.drain(lambda _records: None)
+    journal.drain(partial(deliver, sink=lambda _records: None))
     journal.append("interaction", Line("fits again", "y" * 20))
     journal.close()

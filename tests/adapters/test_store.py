@@ -3,12 +3,14 @@
 import threading
 from pathlib import Path
 
+import orjson
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from adapters import store as store_module
 from adapters import tables
+from adapters.delivery import Record
 from adapters.errors import StoreUnavailable
 from adapters.interactions import Feedback, Interaction, Outcome
 from adapters.store import HEAD, Store
@@ -48,9 +50,12 @@ def interaction(receipt: str, **changes: object) -> Interaction:
     return Interaction(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def records(*items: Interaction | Feedback) -> list[dict[str, object]]:
+def records(*items: Interaction | Feedback) -> list[Record]:
+    """What the journal makes of these."""
     kinds = {Interaction: "interaction", Feedback: "feedback"}
-    return [{"kind": kinds[type(item)], **item.to_record()} for item in items]
+    return [
+        Record(kinds[type(item)], item.to_record(), orjson.dumps(item).decode()) for item in items
+    ]
 
 
 def test_records_are_taken_once_and_come_back_whole(store: Store) -> None:

@@ -114,7 +114,9 @@ def test_a_broken_replica_costs_no_answer_and_is_left_alone(pair: Pair, stream: 
     asked = [body for body in pair.engines[0].seen if "messages" in body]
     assert 3 <= len(asked) <= 12, "the circuit opened"
     pair.engines[0].broken = False
-    wait_for(lambda: pair.servers[0].url in pair.replicas_asked(5), "the replica to be tried again")
+    wait_for(
+        lambda: pair.servers[0].url in pair.replicas_asked(20), "the replica to be tried again"
+    )
 
 
 def test_a_request_that_breaks_replicas_is_given_up(pair: Pair) -> None:
@@ -148,7 +150,7 @@ def test_the_deadline_bounds_all_tries_together(pair: Pair) -> None:
     assert_error(answer, 504, "engine_timeout")
     assert 0.9 < time.monotonic() - started < 3
     (stored,) = pair.gateway.stored()
-    assert stored["outcome"] == "error" and "1 s" in stored["error"]
+    assert stored["outcome"] == "error" and "no byte within" in stored["error"]
 
 
 def test_a_replica_dies_and_comes_back(pair: Pair) -> None:
@@ -163,7 +165,7 @@ def test_a_replica_dies_and_comes_back(pair: Pair) -> None:
     )
     pair.servers[0].start()
     pair.gateway.wait_served(version, 2)
-    wait_for(lambda: pair.servers[0].url in pair.replicas_asked(10), "it to take traffic")
+    wait_for(lambda: pair.servers[0].url in pair.replicas_asked(20), "it to take traffic")
 
 
 def test_a_stream_that_had_begun_ends_with_one_error_event(pair: Pair) -> None:

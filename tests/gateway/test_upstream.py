@@ -78,7 +78,7 @@ ENGINE = Engine(name="e", urls=("http://127.0.0.1:1",), model="m", timeout=5)
 
 async def opened(upstream: Upstream, url: str, body: bytes = b"{}", **limits: Any) -> Answer:
     engine = ENGINE.model_copy(update=limits)
-    return await upstream.open(url, body, engine=engine, request_id="r")
+    return await upstream.open(url, body, engine=engine, request_id="r", patience=engine.timeout)
 
 
 def run(story: Callable[[Upstream], Awaitable[None]], tls: ssl.SSLContext | None = None) -> None:

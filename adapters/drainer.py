@@ -6,6 +6,7 @@ priority: the journal is there to wait.
 """
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -74,7 +75,6 @@ class Drainer:
             [sys.executable, "-m", "adapters.drainer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # an interrupt from the terminal is for the gateway
         )
         assert child.stdin is not None
         child.stdin.write(
@@ -85,6 +85,8 @@ class Drainer:
 
 def main() -> None:
     """Answer requests on stdin until it ends; the first line is the store's URL."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal: it is for the gateway
+    # Not in a session of its own: priorities count within one (sched(7), autogroup).
     os.nice(19)
     store_url = orjson.loads(sys.stdin.buffer.readline())
     store: Store | None = None

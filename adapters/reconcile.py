@@ -124,6 +124,9 @@ class Reconciler:
         self._tell_if_crowded(desired, limits)
         for version in held.keys() - set(want):
             held[version] = not await self._let_go(replica, client, version)
+        for version in replica.states.keys() - held.keys() - set(want):
+            if replica.may_load(version):  # a failure is remembered until it may be tried again
+                replica.forget(version)
         room = limits.max_cpu_loras - sum(held.values())
         for version in want:
             if replica.states.get(version) is VersionState.READY:
@@ -154,13 +157,14 @@ class Reconciler:
         A listed name that is not registered belongs to somebody else and is left alone.
         """
         for version, state in list(replica.states.items()):
-            if version not in holdings.adapters:
-                if state in (VersionState.READY, VersionState.DRAINING):
-                    logger.warning("%s has lost %s", replica.url, version)
-                if version in desired.servable and state is not VersionState.FAILED:
-                    replica.note(version, VersionState.PENDING)
-                elif version not in desired.servable:
+            known = desired.servable.get(version)
+            listed = holdings.adapters.get(version)
+            if known is None:
+                if listed is None:
                     replica.forget(version)
+            elif state is VersionState.READY and listed != str(known.folder):
+                logger.warning("%s has lost %s", replica.url, version)
+                replica.note(version, VersionState.PENDING)
         ours = desired.servable.keys() | desired.retired | replica.states.keys()
         return dict.fromkeys((v for v in holdings.adapters if v in ours), True)
 
@@ -170,7 +174,13 @@ class Reconciler:
         replica.note(version, VersionState.DRAINING)
         if replica.busy_with(version):
             return False
-        await client.unload(version)
+        try:
+            await client.unload(version)
+        except EngineError as exc:
+            if exc.status == 0:
+                raise
+            logger.error("%s keeps %s: %s", replica.url, version, exc)
+            return False
         replica.forget(version)
         logger.info("%s let go of %s", replica.url, version)
         return True

@@ -33,6 +33,7 @@ class FakeVllm:
         self.healthy = True
         self.busy = 0
         self.refuse_load = ""
+        self.refuse_unload = ""
         self.load_seconds = 0.0
         self.broken = False
         self.stuck = False
@@ -77,6 +78,8 @@ class FakeVllm:
 
     async def unload(self, request: Request) -> Response:
         name = (await request.json())["lora_name"]
+        if self.refuse_unload:
+            return _error(500, self.refuse_unload)
         if self.adapters.pop(name, None) is None:
             return _error(404, f"The lora adapter '{name}' cannot be found.")
         return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")

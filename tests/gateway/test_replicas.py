@@ -335,6 +335,44 @@ def test_the_same_name_from_another_path_is_loaded_afresh(pair: Pair) -> None:
     assert pair.engines[0].adapters[cold] == str(Path(path).parent / cold)
 
 
+def test_a_version_that_is_served_from_another_path_is_loaded_afresh(pair: Pair) -> None:
+    champion = pair.champion()
+    path = pair.engines[0].adapters[champion]
+    pair.engines[0].adapters[champion] = "/tmp/planted"
+    wait_for(lambda: pair.engines[0].adapters.get(champion) == path, "our own files again")
+
+
+def test_an_engine_that_will_not_unload_goes_on_serving(pair: Pair) -> None:
+    old = pair.champion()
+    new = pair.gateway.champion("espresso", 2, replicas=2)
+    for engine in pair.engines:
+        engine.refuse_unload = "told to refuse"
+    pair.gateway.admin("POST", f"/adapters/{old}/retire", json={})
+    draining = f'turnout_adapter_replicas{{state="draining",version="{old}"}} 2.0'
+    wait_for(lambda: draining in pair.gateway.metrics(), "it to be draining")
+    assert all(pair.ask(f"say {number}")[0] == new for number in range(10))
+    for engine in pair.engines:
+        engine.refuse_unload = ""
+    wait_for(lambda: old not in pair.engines[0].adapters, "it to be unloaded")
+
+
+def test_a_failure_nobody_asks_for_any_more_is_forgotten(pair: Pair) -> None:
+    pair.champion()
+    for engine in pair.engines:
+        engine.refuse_load = "told to refuse"
+    cold = pair.gateway.adapter("espresso", 3)
+    wait_for(lambda: cold in pair.gateway.http.get("/v1/models").text, "the catalog")
+    pair.ask(model=cold)
+    assert f'state="failed",version="{cold}"' in pair.gateway.metrics()
+    wait_for(lambda: cold not in _states(pair), "the failure to be forgotten")
+
+
+def _states(pair: Pair) -> str:
+    """The lines of `/metrics` about versions on replicas."""
+    lines = pair.gateway.metrics().splitlines()
+    return "\n".join(line for line in lines if line.startswith("turnout_adapter_replicas{"))
+
+
 def test_a_replica_with_another_model_takes_no_traffic(pair: Pair) -> None:
     pair.engines[0].base = "other"
     wait_for(

@@ -85,10 +85,11 @@ class Upstream:
         while (idle := self._take(origin)) is not None:
             try:
                 return await self._ask(origin, idle, head, body, patience)
-            except EngineFailed:
-                # The engine closed a kept connection as the request was on its way: it has not
-                # begun to answer, and a fresh connection will tell.
-                if idle.touched or idle.open:
+            except EngineFailed as exc:
+                # An engine that closed a kept connection as the request was on its way has not
+                # begun to answer, and a fresh connection will tell; one that is silent is not asked
+                # twice.
+                if idle.touched or exc.problem.status != 502:
                     raise
         fresh = await self._connect(origin, engine)
         return await self._ask(origin, fresh, head, body, patience)

@@ -319,6 +319,29 @@ def test_silence_is_given_up_and_a_slow_stream_is_not() -> None:
     run(story)
 
 
+def test_a_silent_engine_is_not_asked_twice() -> None:
+    asked = 0
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        while True:
+            await request(reader)
+            asked += 1
+            if asked == 1:
+                writer.write(OK)
+
+    async def story(upstream: Upstream) -> None:
+        async with serving(once) as server:
+            answer = await opened(upstream, server.url)
+            assert await answer.read() == b"ok"
+            answer.close()
+            with pytest.raises(EngineFailed, match="no byte"):
+                await opened(upstream, server.url, timeout=0.3)
+            assert asked == 2 and server.connections == 1
+
+    run(story)
+
+
 def test_nobody_there_is_told_apart() -> None:
     async def story(upstream: Upstream) -> None:
         for url in ("http://127.0.0.1:1/x", "http://no-such-host.invalid/x"):

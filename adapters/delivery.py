@@ -39,7 +39,7 @@ class Delivered(NamedTuple):
 Sink = Callable[[list[Record]], None]
 
 
-def deliver(path: Path, start: int, sink: Sink, most: int = BATCH) -> Delivered:
+def deliver(path: Path, start: int, sink: Sink) -> Delivered:
     """Hand the next records of a segment, from byte `start`, to `sink`.
 
     A torn last line is left for later; a line that is not a record is kept in `damaged.log` and
@@ -50,7 +50,7 @@ def deliver(path: Path, start: int, sink: Sink, most: int = BATCH) -> Delivered:
     end = start
     with path.open("rb") as file:
         file.seek(start)
-        for line in islice(file, most):
+        for line in islice(file, BATCH):
             if not line.endswith(b"\n"):
                 break
             end += len(line)

@@ -32,9 +32,8 @@ async def refresh_forever(parts: Parts) -> None:
     """Take up changed versions, experiments, keys, packs, routers and indexes."""
     while True:
         try:
-            if await asyncio.to_thread(parts.catalog.refresh):
+            if await parts.take_up():
                 logger.info("the catalog was refreshed")
-                parts.fleet.follow()
             await asyncio.to_thread(parts.retriever.refresh)
         except (AdapterError, OSError) as exc:
             logger.warning("the catalog stays as it is: %s", exc)

@@ -8,6 +8,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from adapters.cli import as_json
 from adapters.store import Store
 from gateway.access import KeyStore, Role
 from gateway.catalog import LiveCatalog
@@ -21,10 +22,6 @@ from gateway.up import Supervisor
 from gateway.workspace import Workspace
 from retrieval.encoder import StaticEncoder
 from retrieval.retriever import Retriever
-
-_json = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else."
-)
 
 
 def _listener(command: Any) -> Any:
@@ -90,7 +87,7 @@ def up(
     "--file", "file", type=click.File(encoding="utf-8"), help="Texts, one per line; - for stdin."
 )
 @click.option("--model", default="auto", show_default=True, help="What the caller would ask for.")
-@_json
+@as_json
 @click.pass_obj
 def route(
     workspace: Workspace, text: tuple[str, ...], file: Any, model: str, as_json: bool
@@ -139,7 +136,7 @@ def keys() -> None:
 @click.option(
     "--role", type=click.Choice([str(role) for role in Role]), default="user", show_default=True
 )
-@_json
+@as_json
 @click.pass_obj
 def create_key(workspace: Workspace, name: str, role: str, as_json: bool) -> None:
     """Make a key; its secret is shown this once."""
@@ -151,7 +148,7 @@ def create_key(workspace: Workspace, name: str, role: str, as_json: bool) -> Non
 
 
 @keys.command("list")
-@_json
+@as_json
 @click.pass_obj
 def list_keys(workspace: Workspace, as_json: bool) -> None:
     """Every key, without secrets."""
@@ -175,7 +172,7 @@ def revoke_key(workspace: Workspace, key: str) -> None:
 
 
 @click.command()
-@_json
+@as_json
 @click.pass_obj
 def doctor(workspace: Workspace, as_json: bool) -> None:
     """Check configuration, store, models, packs and engines, and say what to fix."""

@@ -1,5 +1,6 @@
 """The parts of a running gateway, and the named dependencies by which routes get at them."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -33,6 +34,16 @@ class Parts:
     fleet: Fleet
     pipeline: Pipeline
     telemetry: Telemetry
+
+    async def take_up(self) -> bool:
+        """Take up what changed in the store or the configuration; whether anything did.
+
+        Raises StoreUnavailable when the store does not answer.
+        """
+        changed = await asyncio.to_thread(self.catalog.refresh)
+        if changed:
+            self.fleet.follow()
+        return changed
 
 
 def parts_of(scope: Any) -> Parts:

@@ -1,14 +1,12 @@
 """Runs the gateway: one event loop, two listening sockets, one process."""
 
-import gc
 import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import uvicorn
-
 from gateway.app import create_app
+from gateway.event_loop import run
 from gateway.settings import ConfigurationError, Settings
 
 logger = logging.getLogger(__name__)
@@ -21,34 +19,8 @@ def serve(
     public = listen(settings.server.host, settings.server.port)
     admin = listen(settings.server.host, settings.server.admin_port)
     app = create_app(settings, encoder=encoder, admin_port=admin.getsockname()[1], reload=reload)
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        lifespan="on",
-        proxy_headers=False,
-        timeout_graceful_shutdown=30,
-    )
     logger.info("listening on %s, admin on %s", public.getsockname(), admin.getsockname())
-    _Server(config).run(sockets=[public, admin])
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, once started, without a garbage collector that looks at everything again and again.
-
-    What is imported and built by then lives as long as the process, and requests leave next to no
-    cycles behind; looking took nearly half of the processor time (benchmarks/RESULTS.md).
-    """
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+    run(app, [public, admin])
 
 
 def listen(host: str, port: int) -> socket.socket:

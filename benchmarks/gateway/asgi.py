@@ -1,4 +1,4 @@
-"""The least a Python server can do under the same uvicorn: read a body, write an answer.
+"""The least a Python server can do under the gateway's own server: read a body, write an answer.
 
     python -m benchmarks.gateway.asgi PORT
 
@@ -7,11 +7,12 @@ It asks no upstream; no gateway on this server side can be faster.
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-import uvicorn
+from gateway.event_loop import run
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -47,14 +48,4 @@ async def app(_scope: Message, receive: Receive, send: Send) -> None:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        lifespan="off",
-    )
+    run(app, [socket.create_server(("127.0.0.1", int(sys.argv[1])))], lifespan="off")

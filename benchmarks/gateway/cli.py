@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from adapters.cli import as_json
 from benchmarks.gateway.measure import Workload
 from benchmarks.gateway.peers import PEERS
 from benchmarks.gateway.report import USUAL_RATE
@@ -88,7 +89,7 @@ def _rates(_ctx: click.Context, _option: click.Parameter, value: str) -> tuple[i
     help="Where peers are installed.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON here.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else.")
+@as_json
 def gateway(
     peers: tuple[str, ...],
     modes: tuple[str, ...],

@@ -2,8 +2,6 @@
 experiment between them. Made once per run; every start of the gateway works on a copy."""
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +16,9 @@ from adapters.lora import CONFIG, WEIGHTS
 from adapters.manifest import TrainingFacts, config_hash
 from adapters.registry import Registry
 from adapters.store import Store
-from benchmarks.gateway.contender import NotInstalled
 from benchmarks.gateway.questions import DOMAINS
 from benchmarks.gateway.tools import BASE_MODEL
+from benchmarks.swap.prepare import run_verb
 from benchmarks.swap.servers import ROOT
 from gateway.settings import Settings
 
@@ -67,14 +65,14 @@ price = {{ input = 0.1, output = 0.4 }}
 
 
 def prepare(folder: Path, base: Path) -> Prepared:
-    """Fit, index, publish, experiment; raises NotInstalled with the last words of a failed step."""
+    """Fit, index, publish, experiment; raises NotPrepared with the last words of a failed step."""
     folder.mkdir(parents=True, exist_ok=True)
     config = write_config(folder / "turnout.toml", [9], packs=True)
     state = folder / "state"
     for domain in DOMAINS:
         documents = f"{ROOT}/examples/{domain}/documents"
-        _turnout(config, state, "docs", "ingest", documents, "--domain", domain)
-    _turnout(config, state, "router", "fit")
+        run_verb(state, config, "docs", "ingest", documents, "--domain", domain)
+    run_verb(state, config, "router", "fit")
     settings = Settings(state=state)
     store = Store(settings.store_url)
     try:
@@ -126,12 +124,3 @@ def _write_adapter(folder: Path, seed: int) -> Path:
     }
     save_file(weights, folder / WEIGHTS)
     return folder
-
-
-def _turnout(config: Path, state: Path, *arguments: str) -> None:
-    places = ["--config", str(config), "--state", str(state)]
-    command = [sys.executable, "-m", "gateway", *arguments, *places]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise NotInstalled(f"`turnout {arguments[0]} {arguments[1]}` failed: {last}")

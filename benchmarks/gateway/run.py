@@ -17,6 +17,7 @@ from benchmarks.gateway.questions import questions, write_bodies
 from benchmarks.gateway.report import Report
 from benchmarks.gateway.tools import BASE_MODEL, LoadFailed, Tools
 from benchmarks.gateway.turnout_gateway import EmptyAsgi, FullTurnout, Turnout
+from benchmarks.swap.prepare import NotPrepared
 from benchmarks.swap.servers import NotStarted
 
 MODES = ("pass", "full", "full+retrieval", "asgi")
@@ -84,7 +85,7 @@ def _prepared(contenders: Sequence[Contender], report: Report, say: Say) -> list
         say(f"preparing {contender.label}")
         try:
             contender.prepare()
-        except NotInstalled as exc:
+        except (NotInstalled, NotPrepared) as exc:
             report.errors[contender.name, contender.mode] = str(exc)
         else:
             ready.append(contender)

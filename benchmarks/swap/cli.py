@@ -11,6 +11,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from adapters.cli import as_json
 from benchmarks.swap.phases import Findings
 from benchmarks.swap.prepare import NotPrepared
 from benchmarks.swap.run import PHASES, Plan, run
@@ -65,7 +66,7 @@ def _named(_ctx: click.Context, _option: click.Parameter, value: str) -> frozens
     callback=_named,
     help=f"Some of {','.join(PHASES)}.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else.")
+@as_json
 @click.pass_obj
 def swap(
     workspace: Workspace,

@@ -73,7 +73,7 @@ def prepare(folder: Path, *, minutes: float, say: Callable[[str], None]) -> tupl
     write_config(config, ["http://127.0.0.1:8100"])
     if not (folder / "artifacts" / "router").exists():
         say("indexing and fitting the router")
-        _turnout(
+        run_verb(
             folder,
             config,
             "docs",
@@ -82,12 +82,12 @@ def prepare(folder: Path, *, minutes: float, say: Callable[[str], None]) -> tupl
             "--domain",
             DOMAIN,
         )
-        _turnout(folder, config, "router", "fit")
+        run_verb(folder, config, "router", "fit")
     while len(versions := _versions(folder)) < 2:
         number = len(versions) + 1
         say(f"training version {number} of 2 of {DOMAIN} for {minutes:g} minutes")
         seed = str(number)
-        _turnout(folder, config, "train", DOMAIN, "--minutes", str(minutes), "--seed", seed)
+        run_verb(folder, config, "train", DOMAIN, "--minutes", str(minutes), "--seed", seed)
     return versions[0], versions[1]
 
 
@@ -136,7 +136,8 @@ def _registry(state: Path) -> Iterator[Registry]:
         store.close()
 
 
-def _turnout(state: Path, config: Path, *arguments: str) -> None:
+def run_verb(state: Path, config: Path, *arguments: str) -> None:
+    """Run a `turnout` verb on this state; raises NotPrepared with its last words if it fails."""
     places = ["--config", str(config), "--state", str(state)]
     done = subprocess.run(
         [sys.executable, "-m", "gateway", *arguments, *places],

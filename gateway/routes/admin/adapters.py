@@ -47,7 +47,7 @@ async def promote(version: str, move: Move, parts: PartsDep, admin: AdminDep) ->
     await asyncio.to_thread(
         parts.registry.promote, version, actor=admin.key, reason=move.reason, force=move.force
     )
-    await _take_up(parts)
+    await parts.take_up()
     return {"champion": version}
 
 
@@ -55,7 +55,7 @@ async def promote(version: str, move: Move, parts: PartsDep, admin: AdminDep) ->
 async def retire(version: str, move: Move, parts: PartsDep, admin: AdminDep) -> dict[str, str]:
     """Take a version out of service."""
     await asyncio.to_thread(parts.registry.retire, version, actor=admin.key, reason=move.reason)
-    await _take_up(parts)
+    await parts.take_up()
     return {"retired": version}
 
 
@@ -67,14 +67,8 @@ async def rollback(
     champion = await asyncio.to_thread(
         parts.registry.rollback, domain, actor=admin.key, reason=move.reason
     )
-    await _take_up(parts)
+    await parts.take_up()
     return {"champion": champion}
-
-
-async def _take_up(parts: Parts) -> None:
-    """Let this gateway act on the move now; others do within a second."""
-    await asyncio.to_thread(parts.catalog.refresh)
-    parts.fleet.follow()
 
 
 def _states(parts: Parts, version: str) -> list[dict[str, str]]:

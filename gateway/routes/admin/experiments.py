@@ -44,7 +44,7 @@ async def create(body: ExperimentBody, parts: PartsDep, _admin: AdminDep) -> dic
     """Start an experiment; it splits traffic within a second."""
     arms = [Arm(arm.name, arm.model, arm.weight) for arm in body.arms]
     made = await asyncio.to_thread(parts.experiments.create, body.name, body.domain, arms)
-    await asyncio.to_thread(parts.catalog.refresh)
+    await parts.take_up()
     return asdict(made)
 
 
@@ -52,5 +52,5 @@ async def create(body: ExperimentBody, parts: PartsDep, _admin: AdminDep) -> dic
 async def stop(name: str, parts: PartsDep, _admin: AdminDep) -> dict[str, str]:
     """End an experiment."""
     await asyncio.to_thread(parts.experiments.stop, name)
-    await asyncio.to_thread(parts.catalog.refresh)
+    await parts.take_up()
     return {"stopped": name}

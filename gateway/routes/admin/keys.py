@@ -39,7 +39,7 @@ async def list_keys(parts: PartsDep, _admin: AdminDep) -> list[Key]:
 async def create(body: NewKey, parts: PartsDep, _admin: AdminDep) -> MadeKey:
     """Make a key."""
     key, secret = await asyncio.to_thread(parts.keys.create, body.name, body.role)
-    await asyncio.to_thread(parts.catalog.refresh)
+    await parts.take_up()
     return MadeKey(id=key.id, name=key.name, role=key.role, secret=secret)
 
 
@@ -47,4 +47,4 @@ async def create(body: NewKey, parts: PartsDep, _admin: AdminDep) -> MadeKey:
 async def revoke(key: str, parts: PartsDep, _admin: AdminDep) -> None:
     """End a key."""
     await asyncio.to_thread(parts.keys.revoke, key)
-    await asyncio.to_thread(parts.catalog.refresh)
+    await parts.take_up()

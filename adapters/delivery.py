@@ -2,31 +2,49 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import orjson
+from msgspec import DecodeError, Struct
+from msgspec.json import Decoder
 
 logger = logging.getLogger(__name__)
 
 HEAD = b'{"kind":"%b",'  # how every line begins
-BATCH = 500
+BATCH_BYTES = 2 * 2**20  # read at once, to the end of the line
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record on its way to the store: its fields, and the same as the JSON text that was
-    appended."""
+class InteractionRow(Struct, frozen=True, gc=False, tag_field="kind", tag="interaction"):
+    """What the store finds an interaction by; the rest of the line is passed over unread."""
 
-    kind: str
-    fields: dict[str, Any]
+    id: str
+    created: float
+    unit: str
+    target: str
+    model: str
+    experiment: str | None
+    arm: str | None
+    outcome: str
+
+
+class FeedbackRow(Struct, frozen=True, gc=False, tag_field="kind", tag="feedback"):
+    """What the store finds feedback by."""
+
+    id: str
+    interaction_id: str
+    created: float
+    metric: str
+
+
+Row = InteractionRow | FeedbackRow
+
+
+class Record(NamedTuple):
+    """A record on its way to the store: what it is found by, and the whole as the JSON text that
+    was appended."""
+
+    row: Row
     text: str
-
-    @property
-    def id(self) -> str:
-        return str(self.fields["id"])
 
 
 class Delivered(NamedTuple):
@@ -37,6 +55,9 @@ class Delivered(NamedTuple):
 
 
 Sink = Callable[[list[Record]], None]
+
+_decode = Decoder(Row).decode
+_INTERACTION, _FEEDBACK = HEAD % b"interaction", HEAD % b"feedback"
 
 
 def deliver(path: Path, start: int, sink: Sink) -> Delivered:
@@ -50,7 +71,7 @@ def deliver(path: Path, start: int, sink: Sink) -> Delivered:
     end = start
     with path.open("rb") as file:
         file.seek(start)
-        for line in islice(file, BATCH):
+        for line in file.readlines(BATCH_BYTES):
             if not line.endswith(b"\n"):
                 break
             end += len(line)
@@ -65,18 +86,13 @@ def deliver(path: Path, start: int, sink: Sink) -> Delivered:
     if damaged:
         with (path.parent / "damaged.log").open("ab") as aside:
             aside.writelines(damaged)
-    return Delivered(end, [record.id for record in batch])
+    return Delivered(end, [record.row.id for record in batch])
 
 
 def _parse(line: bytes) -> Record | None:
     try:
-        fields = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        row = _decode(line)
+        head = _INTERACTION if isinstance(row, InteractionRow) else _FEEDBACK
+        return Record(row, f"{{{line[len(head) : -1].decode()}") if line.startswith(head) else None
+    except (DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(fields, dict) or "id" not in fields or "kind" not in fields:
-        return None
-    kind = str(fields.pop("kind"))
-    head = HEAD % kind.encode()
-    if not line.startswith(head):
-        return None
-    return Record(kind, fields, "{" + line[len(head) :].decode())

@@ -1,11 +1,11 @@
 """The local journal: interactions and feedback reach this file before the caller has the whole
 answer.
 
-One JSON line per record, one `write(2)` per record, so a process killed at any moment loses nothing
-it had
-acknowledged (the page cache belongs to the kernel; `sync` bounds what a power failure can take).
-A drain carries lines to the store, at least once; records have ids, so a second delivery changes
-nothing.
+One JSON line and one `write(2)` per record: a process killed at any moment loses nothing it had
+acknowledged, as the page cache is the kernel's. No record has an fsync of its own: a power failure
+takes what came after the last `sync`, which is called every `journal.drain_seconds`, or up to 30 s
+while the store is down. A drain delivers at least once, and ids make a second delivery change
+nothing; a segment is deleted only after the store has committed it with an fsync.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import orjson
+from msgspec.json import Encoder
 
 from adapters.delivery import HEAD, Delivered
 from adapters.errors import JournalFull
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Identified(Protocol):
-    """A dataclass with an `id`, by which a second delivery is known."""
+    """A struct or dataclass with an `id`, by which a second delivery is known."""
 
     @property
     def id(self) -> str: ...
@@ -55,6 +55,7 @@ class Journal:
         self._segment = _Segment.create(folder)
         self._finished: list[_Segment] = []
         self._waiting_ids: set[str] = set()
+        self._encode = Encoder().encode
         self.dropped = 0
 
     @property
@@ -67,14 +68,15 @@ class Journal:
         return record_id in self._waiting_ids
 
     def append(self, kind: str, record: Identified) -> None:
-        """Write one record, a dataclass; it survives `kill -9` once this returns.
+        """Write one record; it survives `kill -9` once this returns.
 
         Raises:
             JournalFull: the disk is full or the limit is reached; nothing was written.
         """
-        fields = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-        line = HEAD % kind.encode() + fields[1:]
-        waiting = sum(s.size - s.drained for s in (*self._finished, self._segment))
+        line = b"%b%b\n" % (HEAD % kind.encode(), self._encode(record)[1:])
+        waiting = self._segment.size - self._segment.drained
+        for finished in self._finished:
+            waiting += finished.size - finished.drained
         if waiting + len(line) > self._limit_bytes:
             self.dropped += 1
             raise JournalFull(
@@ -107,15 +109,15 @@ class Journal:
         return taken
 
     def sync(self) -> None:
-        """fsync the live segment: what was written before this call survives a power failure."""
-        self._segment.sync()
+        """fsync what the store does not have: what was written before survives a power failure."""
+        for segment in (*self._finished, self._segment):
+            segment.sync()
 
     def close(self) -> None:
         """Release the live segment; what the store lacks is adopted by the next process."""
         self._segment.close()
 
     def _rotate(self) -> None:
-        self._segment.sync()
         self._finished.append(self._segment)
         self._segment = _Segment.create(self._folder)
 

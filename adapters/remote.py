@@ -1,7 +1,7 @@
 """One fsspec URL as a place for files: read, write, ask. Knows nothing of adapters or caches.
 
 Backends share no error tree (botocore, aiohttp, paramiko …), so whatever they raise is translated
-here, once.
+here, once. fsspec is imported where it is used: most artifact roots are folders.
 """
 
 import importlib.util
@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import fsspec
-from fsspec.registry import known_implementations
 
 from adapters.errors import AdapterError, ArtifactsUnavailable, CorruptAdapter
 
@@ -27,6 +24,9 @@ def is_url(root: str | Path) -> bool:
 
 def url_problem(url: str) -> str:
     """Why fsspec cannot open `url` here, or the empty string. Imports no filesystem package."""
+    import fsspec
+    from fsspec.registry import known_implementations
+
     scheme = url.partition("://")[0]
     if scheme not in fsspec.available_protocols():
         return f"{shown(url)}: fsspec knows no filesystem {scheme!r}; s3, gs, abfs, file … it does"
@@ -59,6 +59,8 @@ class Remote:
     def _place(self) -> tuple[Any, str]:
         if problem := url_problem(self._url):
             raise ArtifactsUnavailable(problem)
+        import fsspec
+
         local = self._url.startswith(("file://", "local://"))
         filesystem, path = fsspec.core.url_to_fs(
             self._url, **({"auto_mkdir": True} if local else {})

@@ -3,7 +3,7 @@
 Off the request path: everything here blocks, and is called from a thread, a command or a test.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,38 +13,24 @@ import orjson
 from sqlalchemy import (
     Connection,
     Table,
+    and_,
     create_engine,
     delete,
     event,
     func,
-    inspect,
     make_url,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from adapters import tables
 from adapters.delivery import Record
 from adapters.errors import StoreUnavailable
+from adapters.intake import postgres_documents, sqlite_rows
 from adapters.interactions import Feedback, Interaction, JudgedInteraction
-
-HEAD = "0001"  # the newest migration; a test holds it to adapters/migrations
-# The columns beside the whole record, by kind.
-_COLUMNS = {
-    "interaction": (("id", "created", "unit", "target", "model", "experiment", "arm", "outcome")),
-    "feedback": ("id", "interaction_id", "created", "metric"),
-}
-
-
-class _Json(str):
-    """JSON that is text already."""
-
-
-def _serialized(value: object) -> str:
-    return value if isinstance(value, _Json) else orjson.dumps(value).decode()
+from adapters.schema import bring_to_head
 
 
 class Store:
@@ -61,7 +47,8 @@ class Store:
             raise StoreUnavailable(f"store url {url!r} cannot be used: {exc}") from exc
         if parsed.get_backend_name() == "sqlite":
             event.listen(self._engine, "connect", _prepare_sqlite)
-        self._migrate()
+        with self.transaction() as connection:
+            bring_to_head(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -84,17 +71,16 @@ class Store:
         with self.transaction() as connection:
             return int(connection.execute(select(tables.revision.c.value)).scalar_one())
 
-    def take(self, records: Iterable[Record]) -> None:
+    def take(self, records: Sequence[Record]) -> None:
         """The journal's sink: interactions and feedback, each once however often it is
         delivered."""
-        rows: dict[str, list[dict[str, Any]]] = {"interaction": [], "feedback": []}
-        for record in records:
-            columns = _COLUMNS[record.kind]
-            row = {name: record.fields[name] for name in columns}
-            rows[record.kind].append({**row, "record": _Json(record.text)})
         with self.transaction() as connection:
-            _insert_new(connection, tables.interactions, rows["interaction"])
-            _insert_new(connection, tables.feedback, rows["feedback"])
+            if connection.dialect.name == "sqlite":
+                for statement, rows in sqlite_rows(records):
+                    connection.exec_driver_sql(statement, rows)
+            else:
+                for statement, documents in postgres_documents(records):
+                    connection.execute(text(statement), documents)
 
     def has_interaction(self, receipt: str) -> bool:
         """Whether an interaction with this id is stored."""
@@ -144,7 +130,10 @@ class Store:
     def forget(self, *, unit: str | None = None, receipt: str | None = None) -> int:
         """Delete interactions of a unit or with an id, and the feedback on them; returns how
         many."""
-        chosen = tables.interactions.c.unit == unit if unit else tables.interactions.c.id == receipt
+        kept = tables.interactions.c
+        # `created` makes it read the index that holds both, in place of every record.
+        of_unit = and_(kept.unit == unit, kept.created >= 0)
+        chosen = of_unit if unit else kept.id == receipt
         ids = select(tables.interactions.c.id).where(chosen)
         with self.transaction() as connection:
             connection.execute(
@@ -156,23 +145,6 @@ class Store:
         """Give every connection back."""
         self._engine.dispose()
 
-    def _migrate(self) -> None:
-        """Bring the schema to HEAD; a no-op, without loading Alembic, when it is there already."""
-        with self.transaction() as connection:
-            _lock_schema(connection)
-            if inspect(connection).has_table("alembic_version"):
-                found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-                if found == HEAD:
-                    return
-            # Alembic takes 0.2 s to import and is needed once per upgrade.
-            from alembic import command
-            from alembic.config import Config
-
-            config = Config()
-            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-
 
 def now() -> str:
     """The present, UTC, ISO 8601 to the second: how the store writes times that people read."""
@@ -180,9 +152,10 @@ def now() -> str:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # WAL lets gateways read while a training run writes; NORMAL fsyncs at checkpoints, the journal
-    # covers the rest.
+    # WAL lets gateways read while a training run writes; NORMAL fsyncs at checkpoints. What
+    # the journal relies on is written by the drainer, which fsyncs each commit.
     for pragma in (
+        "page_size=8192",  # of a new file; a record is 1 to 2 KB
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "busy_timeout=15000",
@@ -191,16 +164,5 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _lock_schema(connection: Connection) -> None:
-    """Let one process migrate at a time."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    else:
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7461)")
-
-
-def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+def _serialized(value: object) -> str:
+    return orjson.dumps(value).decode()

@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
@@ -57,18 +58,30 @@ experiments = Table(
     Column("stopped", String(32), nullable=True),
 )
 
+_IN_EXPERIMENTS = text("experiment IS NOT NULL")
+
+# Its indexes grow at their end, where the pages are at hand. One by `unit` would touch a page of
+# its own for every record, and cost more the larger it is.
 interactions = Table(
     "interactions",
     metadata,
     Column("id", String(128), primary_key=True),
-    Column("created", Float, nullable=False, index=True),
-    Column("unit", String(64), nullable=False, index=True),
-    Column("target", String(32), nullable=False, index=True),
+    Column("created", Float, nullable=False),
+    Column("unit", String(64), nullable=False),
+    Column("target", String(32), nullable=False),
     Column("model", String(128), nullable=False),
-    Column("experiment", String(64), nullable=True, index=True),
+    Column("experiment", String(64), nullable=True),
     Column("arm", String(64), nullable=True),
     Column("outcome", String(16), nullable=False),
     Column("record", JSON, nullable=False),
+    Index("interactions_by_time", "created", "target", "unit"),
+    Index(
+        "interactions_by_arm",
+        "experiment",
+        "arm",
+        sqlite_where=_IN_EXPERIMENTS,
+        postgresql_where=_IN_EXPERIMENTS,
+    ),
 )
 
 feedback = Table(

@@ -2,7 +2,11 @@
 
 import click
 
+from benchmarks.clients.cli import clients
+from benchmarks.flat.cli import flat
 from benchmarks.gateway.cli import gateway
+from benchmarks.retrieval import retrieval
+from benchmarks.router import router
 from benchmarks.swap.cli import swap
 
 
@@ -11,5 +15,5 @@ def bench() -> None:
     """Benchmarks, with ratios measured in one run."""
 
 
-bench.add_command(gateway)
-bench.add_command(swap)
+for verb in (clients, flat, gateway, retrieval, router, swap):
+    bench.add_command(verb)

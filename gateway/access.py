@@ -11,6 +11,8 @@ from adapters import tables
 from adapters.store import Store, now
 from gateway.errors import BadRequest, Forbidden, Unauthorized
 
+_MOST_CHECKED = 100_000
+
 
 class Role(StrEnum):
     """What a key may do: `user` the inference listener, `admin` both."""
@@ -44,20 +46,27 @@ class KeyRing:
 
     def __init__(self, callers: dict[str, Caller]) -> None:
         self._callers = callers
+        # Headers that were checked before: a digest costs more than the rest of the check.
+        self._checked: dict[bytes, Caller] = {}
 
-    def caller(self, authorization: str | None) -> Caller:
-        """The caller behind an `Authorization` header; raises Unauthorized."""
+    def caller(self, authorization: bytes) -> Caller:
+        """The caller behind an `Authorization` header, as it came; raises Unauthorized."""
+        return self._checked.get(authorization) or self._check(authorization)
+
+    def _check(self, authorization: bytes) -> Caller:
         if not authorization:
             raise Unauthorized(
                 "no API key: send `Authorization: Bearer KEY` (make one with `turnout keys create`)"
             )
-        scheme, _, secret = authorization.partition(" ")
+        scheme, _, secret = authorization.decode("latin-1").partition(" ")
         caller = self._callers.get(digest(secret.strip())) if scheme.lower() == "bearer" else None
         if caller is None:
             raise Unauthorized("unknown API key")
+        if len(self._checked) < _MOST_CHECKED:
+            self._checked[authorization] = caller
         return caller
 
-    def admin(self, authorization: str | None) -> Caller:
+    def admin(self, authorization: bytes) -> Caller:
         """Like `caller`, and the key must be an admin's; raises Forbidden otherwise."""
         caller = self.caller(authorization)
         if caller.role is not Role.ADMIN:

@@ -17,7 +17,7 @@ from adapters.journal import Journal
 from adapters.registry import Registry
 from adapters.store import Store
 from gateway.access import KeyStore, Role
-from gateway.background import drain_forever, refresh_forever
+from gateway.background import drain_forever, refresh_forever, share_forever, until_serving
 from gateway.catalog import LiveCatalog
 from gateway.deps import Parts
 from gateway.fleet import Fleet
@@ -30,9 +30,10 @@ from gateway.routes import feedback, health, models, route
 from gateway.routes.admin import admin_routes
 from gateway.routes.problems import answer_every_error
 from gateway.settings import Settings
+from gateway.siblings import Siblings
 from gateway.telemetry import Telemetry
 from gateway.upstream import Upstream
-from retrieval.encoder import StaticEncoder
+from gateway.workers import Place
 from retrieval.retriever import Retriever
 
 
@@ -48,6 +49,7 @@ def create_app(
     encoder: Path,
     admin_port: int,
     reload: Callable[[], Settings] | None = None,
+    place: Place | None = None,
 ) -> Front:
     """The ASGI application of both listeners.
 
@@ -55,12 +57,13 @@ def create_app(
         encoder: folder of the static embedding model, prepared.
         admin_port: requests that arrive on this port go to the admin surface.
         reload: reads the configuration again; None keeps it as it is.
+        place: this worker's among several; None for a gateway of one process.
     """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
-            yield {"parts": await _open_parts(stack, settings, encoder, reload)}
+            yield {"parts": await _open_parts(stack, settings, encoder, reload, place)}
 
     public = FastAPI(
         title="Turnout",
@@ -82,6 +85,7 @@ async def _open_parts(
     settings: Settings,
     encoder: Path,
     reload: Callable[[], Settings] | None,
+    place: Place | None,
 ) -> Parts:
     store = await asyncio.to_thread(Store, settings.store_url)
     stack.callback(store.close)
@@ -89,12 +93,13 @@ async def _open_parts(
     if settings.bootstrap_key is not None:
         keys.ensure("bootstrap", Role.ADMIN, settings.bootstrap_key.get_secret_value())
     catalog = LiveCatalog(settings, store, reload)
-    retriever = Retriever(settings.artifact_root / "indexes", StaticEncoder.load(encoder))
+    retriever = Retriever(settings.artifact_root / "indexes", encoder)
     journal = Journal(settings.state / "journal", limit_bytes=settings.journal.limit_bytes)
     stack.callback(journal.close)
     drainer = Drainer(settings.store_url)
     stack.callback(drainer.close)
     telemetry = Telemetry()
+    siblings = Siblings(place, telemetry, journal) if place else None
     session = await stack.enter_async_context(
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True)
     )
@@ -123,9 +128,14 @@ async def _open_parts(
             recorder=Recorder(journal, telemetry),
         ),
         telemetry=telemetry,
+        siblings=siblings,
     )
     tasks.start_soon(drain_forever, parts, settings.journal.drain_seconds)
     tasks.start_soon(refresh_forever, parts)
+    if siblings is not None:
+        await until_serving(parts)  # until then, siblings get the connections
+        await stack.enter_async_context(siblings.joined())
+        tasks.start_soon(share_forever, parts, siblings)
     return parts
 
 

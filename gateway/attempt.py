@@ -5,13 +5,12 @@ before the last byte leaves.
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 import orjson
+from msgspec import Struct
 
 from adapters.engines.pool import Lease
 from adapters.interactions import Outcome
@@ -20,20 +19,19 @@ from gateway.errors import EngineFailed, EngineRefused, EngineUnreachable, Versi
 from gateway.protocols.answers import add_sources, annotations, source_list
 from gateway.protocols.requests import Endpoint
 from gateway.record import Exchange, Recorder
-from gateway.streaming import DONE, Tally, error_event, events, relay
+from gateway.streaming import Relay, Stream, Tally
 from gateway.upstream import Answer, Upstream
 
 # An engine's verdict on the caller's request; everything else it says is ours to explain.
 _CALLERS_FAULT = frozenset({400, 413, 422, 429})
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What goes back: a body, or for a stream its events. `events` must be iterated or closed."""
+class Reply(Struct, frozen=True):
+    """What goes back: a body, or a stream, which must be read to its end or closed."""
 
-    headers: Mapping[str, str]
+    headers: list[tuple[bytes, bytes]]
     body: bytes = b""
-    events: AsyncGenerator[bytes, None] | None = None
+    stream: Stream | None = None
 
 
 class Attempt:
@@ -106,39 +104,24 @@ class Attempt:
         return Reply(_headers(exchange), orjson.dumps(body))
 
     async def _begin_stream(self, answer: Answer) -> Reply:
-        """Wait for the first event: until then a failure can still be mended elsewhere."""
-        exchange = self._exchange
-        passages = exchange.plan.passages
-        sources = {"annotations": annotations(passages), "sources": source_list(passages)}
+        exchange, passages = self._exchange, self._exchange.plan.passages
         grounded = passages and exchange.request.endpoint is Endpoint.CHAT
-        stream = relay(
-            events(answer.chunks()),
+        relay = Relay(
             exchange.tally,
             wants_usage=exchange.request.wants_usage,
-            sources=sources if grounded else None,
+            sources={"annotations": annotations(passages), "sources": source_list(passages)}
+            if grounded
+            else None,
         )
-        first = await anext(stream, b"")
+        stream = Stream(answer, relay, exchange.tally, self._end_stream)
+        await stream.begin()
         exchange.first_token = time.perf_counter()
         answer.wait(exchange.candidate.engine.timeout)
-        return Reply(_headers(exchange), events=self._relay(answer, first, stream))
+        return Reply(_headers(exchange), stream=stream)
 
-    async def _relay(
-        self, answer: Answer, first: bytes, rest: AsyncIterator[bytes]
-    ) -> AsyncGenerator[bytes, None]:
-        """Pass the stream on; once its first byte is out, a failure is one event and the end."""
-        outcome, last, error = Outcome.CANCELLED, DONE, None
-        try:
-            yield first
-            async for event in rest:
-                yield event
-            outcome = Outcome.OK
-        except EngineFailed as exc:
-            outcome, error, last = Outcome.ERROR, str(exc), error_event(exc.problem)
-        finally:
-            answer.close()
-            self._settle_stream(outcome)
-            self._recorder.finished(self._exchange, outcome, error)
-        yield last
+    def _end_stream(self, outcome: Outcome, error: str | None) -> None:
+        self._settle_stream(outcome)
+        self._recorder.finished(self._exchange, outcome, error)
 
     def _settle(self, exc: BaseException) -> None:
         """Tell the pool what a try without an answer says about the replica."""
@@ -177,27 +160,28 @@ def _parsed(raw: bytes) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _ascii(value: str) -> str:
+def _ascii(value: str) -> bytes:
     """A value that may stand in a header."""
-    return quote(value, safe=" ;:=@-_.")
+    return quote(value, safe=" ;:=@-_.").encode()
 
 
-def _headers(exchange: Exchange) -> dict[str, str]:
+def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     """What the caller may want to know, as headers; values are ASCII."""
     plan = exchange.plan
-    experiment, arm, _ = exchange.assigned_arm
-    headers = {
-        "x-turnout-route": plan.decision.target,
-        "x-turnout-confidence": f"{plan.decision.probability:.4f}",
-        "x-turnout-reason": _ascii(exchange.reason),
-        "x-turnout-overhead-ms": f"{exchange.overhead * 1e3:.3f}",
-    }
-    if experiment and arm:
-        headers |= {"x-turnout-experiment": experiment, "x-turnout-arm": arm}
+    headers = [
+        (b"x-turnout-route", _ascii(plan.decision.target)),
+        (b"x-turnout-confidence", b"%.4f" % plan.decision.probability),
+        (b"x-turnout-reason", _ascii(exchange.reason)),
+        (b"x-turnout-overhead-ms", b"%.3f" % (exchange.overhead * 1e3)),
+    ]
+    if plan.assignment is not None:
+        headers.append((b"x-turnout-experiment", _ascii(plan.assignment.experiment)))
+        headers.append((b"x-turnout-arm", _ascii(plan.assignment.arm.name)))
     if exchange.request.debug and exchange.caller.role is Role.ADMIN:
-        headers["x-turnout-debug"] = _account(exchange)
+        headers.append((b"x-turnout-debug", _account(exchange).encode()))
     if plan.passages:
-        headers["x-turnout-sources"] = ",".join(quote(p.id, safe="/#:@-_.") for p in plan.passages)
+        sources = ",".join(quote(p.id, safe="/#:@-_.") for p in plan.passages)
+        headers.append((b"x-turnout-sources", sources.encode()))
     return headers
 
 

@@ -1,5 +1,5 @@
-"""What runs beside the requests: the journal's drain, the catalog's refresh. Each
-survives its own failures."""
+"""What runs beside the requests: the journal's drain, the catalog's refresh, what
+workers tell each other. Each survives its own failures."""
 
 import asyncio
 import logging
@@ -7,10 +7,12 @@ from collections import Counter
 
 from adapters.errors import AdapterError
 from gateway.deps import Parts
+from gateway.siblings import Siblings
 
 logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
+SHARE_SECONDS = 1.0
 
 
 async def drain_forever(parts: Parts, pause: float) -> None:
@@ -20,8 +22,8 @@ async def drain_forever(parts: Parts, pause: float) -> None:
     while True:
         await asyncio.sleep(min(pause * 2**failures, 30))
         try:
-            await asyncio.to_thread(parts.journal.drain, parts.drainer.deliver)
             await asyncio.to_thread(parts.journal.sync)
+            await asyncio.to_thread(parts.journal.drain, parts.drainer.deliver)
             failures = 0
         except (AdapterError, OSError) as exc:
             failures = min(failures + 1, 6)
@@ -38,6 +40,28 @@ async def refresh_forever(parts: Parts) -> None:
         except (AdapterError, OSError) as exc:
             logger.warning("the catalog stays as it is: %s", exc)
         await asyncio.sleep(REFRESH_SECONDS)
+
+
+async def until_serving(parts: Parts) -> None:
+    """Wait until every engine serves its model and the versions that are pinned there; not for
+    long, an engine may be down."""
+    for _ in range(100):  # five seconds
+        if all(
+            pool.serves(version)
+            for name, pool in parts.fleet.pools.items()
+            for version in (None, *parts.catalog.now.desired(name).pinned)
+        ):
+            return
+        await asyncio.sleep(0.05)
+    logger.warning("serving although an engine is not there, or lacks a version")
+
+
+async def share_forever(parts: Parts, siblings: Siblings) -> None:
+    """Have the other workers know what this one counted."""
+    while True:
+        set_gauges(parts)
+        await siblings.share()
+        await asyncio.sleep(SHARE_SECONDS)
 
 
 def set_gauges(parts: Parts) -> None:

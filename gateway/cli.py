@@ -1,14 +1,13 @@
 """The gateway's own verbs: serve, up, route, keys, doctor."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 import orjson
-from rich.console import Console
-from rich.table import Table
 
-from adapters.cli import as_json
+from adapters.cli import as_json, show_table
 from adapters.store import Store
 from gateway.access import KeyStore, Role
 from gateway.catalog import LiveCatalog
@@ -17,16 +16,17 @@ from gateway.planning import Planner, unit_of
 from gateway.protocols.requests import Endpoint, parse_request
 from gateway.routes.route import describe
 from gateway.server import serve as run_server
-from gateway.settings import Settings
-from gateway.up import Supervisor
+from gateway.workers import Place
 from gateway.workspace import Workspace
-from retrieval.encoder import StaticEncoder
 from retrieval.retriever import Retriever
 
 
 def _listener(command: Any) -> Any:
     """The options of verbs that listen."""
     for option in (
+        click.option(
+            "--workers", type=click.IntRange(1, 256), help="Gateway processes behind the listeners."
+        ),
         click.option("--admin-port", type=click.IntRange(0, 65535), help="Admin listener's port."),
         click.option("--port", type=click.IntRange(0, 65535), help="Inference listener's port."),
         click.option("--host", help="Address to bind."),
@@ -35,23 +35,22 @@ def _listener(command: Any) -> Any:
     return command
 
 
-def _settings(
-    workspace: Workspace, host: str | None, port: int | None, admin_port: int | None
-) -> Settings:
-    return workspace.read_settings(
-        {"server.host": host, "server.port": port, "server.admin_port": admin_port}
-    )
+def _overrides(listener: dict[str, Any]) -> dict[str, Any]:
+    """The values of `_listener`'s options as settings."""
+    return {f"server.{name}": value for name, value in listener.items()}
 
 
 @click.command()
 @_listener
+@click.option("--place", type=(click.Path(path_type=Path), int), hidden=True)
 @click.pass_obj
-def serve(workspace: Workspace, host: str | None, port: int | None, admin_port: int | None) -> None:
+def serve(workspace: Workspace, /, place: tuple[Path, int] | None, **listener: Any) -> None:
     """Run the gateway alone; engines are where the configuration says."""
     run_server(
-        _settings(workspace, host, port, admin_port),
+        workspace.read_settings(_overrides(listener)),
         encoder=workspace.encoder,
-        reload=lambda: _settings(workspace, host, port, admin_port),
+        reload=lambda: workspace.read_settings(_overrides(listener)),
+        place=Place(*place) if place else None,
     )
 
 
@@ -61,23 +60,13 @@ def serve(workspace: Workspace, host: str | None, port: int | None, admin_port: 
     "--train/--no-train", default=None, help="Train first adapters for packs that have none."
 )
 @click.pass_obj
-def up(
-    workspace: Workspace,
-    host: str | None,
-    port: int | None,
-    admin_port: int | None,
-    train: bool | None,
-) -> None:
+def up(workspace: Workspace, /, train: bool | None, **listener: Any) -> None:
     """Run everything on one machine: gateway, embedded engine, first router, indexes and
     adapters."""
-    settings = workspace.read_settings(
-        {
-            "server.host": host,
-            "server.port": port,
-            "server.admin_port": admin_port,
-            "training.automatic": train,
-        }
-    )
+    # Here, as it brings aiohttp: 8 MB and 0.2 s, which `serve` does not need.
+    from gateway.up import Supervisor
+
+    settings = workspace.read_settings({**_overrides(listener), "training.automatic": train})
     sys.exit(Supervisor(workspace, settings).run())
 
 
@@ -99,9 +88,7 @@ def route(
         raise click.UsageError("give TEXT or --file")
     settings = workspace.settings
     catalog = LiveCatalog(settings, Store(settings.store_url), None).now
-    planner = Planner(
-        Retriever(settings.artifact_root / "indexes", StaticEncoder.load(workspace.encoder))
-    )
+    planner = Planner(Retriever(settings.artifact_root / "indexes", workspace.encoder))
     plans = []
     for query in texts:
         body = {"model": model, "messages": [{"role": "user", "content": query}]}
@@ -112,18 +99,14 @@ def route(
     if as_json:
         click.echo(orjson.dumps(plans[0] if len(plans) == 1 else plans))
         return
-    table = Table("target", "p", "reason", "model", "sources", "text")
+    rows = []
     for plan in plans:
         sources = ", ".join(source["id"] for source in plan["sources"])
-        table.add_row(
-            plan["target"],
-            f"{plan['probability']:.2f}",
-            plan["reason"],
-            plan["model"],
-            sources,
-            plan["text"],
+        probability = f"{plan['probability']:.2f}"
+        rows.append(
+            (plan["target"], probability, plan["reason"], plan["model"], sources, plan["text"])
         )
-    Console().print(table)
+    show_table(("target", "p", "reason", "model", "sources", "text"), rows)
 
 
 @click.group()
@@ -156,10 +139,10 @@ def list_keys(workspace: Workspace, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(found))
         return
-    table = Table("id", "name", "role", "created", "revoked")
-    for key in found:
-        table.add_row(key.id, key.name, key.role, key.created, key.revoked or "")
-    Console().print(table)
+    show_table(
+        ("id", "name", "role", "created", "revoked"),
+        [(key.id, key.name, key.role, key.created, key.revoked) for key in found],
+    )
 
 
 @keys.command("revoke")

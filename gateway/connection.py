@@ -7,7 +7,7 @@ proxies, decompression (benchmarks/RESULTS.md).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._paused = False
+        self.ended: Callable[[], None] | None = None
 
     @property
     def idle(self) -> bool:
@@ -85,16 +86,14 @@ class Connection(asyncio.Protocol):
                 raise EngineFailed(502, f"the engine's answer is over {MAX_ANSWER_BYTES} bytes")
             await self._progress()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, what came together in one piece; raises EngineFailed when it
-        breaks off."""
-        while True:
-            if self._chunks:
-                yield self._taken()
-                continue
+    async def more(self) -> bytes:
+        """What of the body has arrived since the last look, in one piece, b"" after its end; raises
+        EngineFailed when it breaks off."""
+        while not self._chunks:
             if self.complete:
-                return
+                return b""
             await self._progress()
+        return self._taken()
 
     def overdue(self, now: float) -> bool:
         """Whether the engine has been silent for too long."""
@@ -196,3 +195,6 @@ class Connection(asyncio.Protocol):
     def _notify(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        if self.ended is not None and (self.complete or not self.open):
+            ended, self.ended = self.ended, None
+            ended()

@@ -15,6 +15,7 @@ from gateway.access import Caller, KeyStore
 from gateway.catalog import LiveCatalog
 from gateway.fleet import Fleet
 from gateway.pipeline import Pipeline
+from gateway.siblings import Siblings
 from gateway.telemetry import Telemetry
 from retrieval.retriever import Retriever
 
@@ -34,6 +35,7 @@ class Parts:
     fleet: Fleet
     pipeline: Pipeline
     telemetry: Telemetry
+    siblings: Siblings | None  # None: this is the only worker
 
     async def take_up(self) -> bool:
         """Take up what changed in the store or the configuration; whether anything did.
@@ -56,13 +58,15 @@ def _parts(request: Request) -> Parts:
 
 
 def _caller(request: Request) -> Caller:
-    keys = parts_of(request.scope).catalog.now.keys
-    return keys.caller(request.headers.get("authorization"))
+    return parts_of(request.scope).catalog.now.keys.caller(_authorization(request))
 
 
 def _admin(request: Request) -> Caller:
-    keys = parts_of(request.scope).catalog.now.keys
-    return keys.admin(request.headers.get("authorization"))
+    return parts_of(request.scope).catalog.now.keys.admin(_authorization(request))
+
+
+def _authorization(request: Request) -> bytes:
+    return dict(request.headers.raw).get(b"authorization", b"")
 
 
 PartsDep = Annotated[Parts, Depends(_parts)]

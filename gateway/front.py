@@ -11,7 +11,6 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import aclosing
 from typing import Any
 
 from gateway.attempt import Reply
@@ -25,13 +24,14 @@ logger = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_Headers = list[tuple[bytes, bytes]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _HOT = {endpoint.value: endpoint for endpoint in Endpoint}
 # A refused body is read to its end, within reason, so that the caller gets the answer and not a
 # reset connection.
 _DISCARD_BYTES = 64 * 2**20
-_PATIENCE = 0.02  # seconds before an answer's caller is watched for leaving
+_LOOK_SECONDS = 0.02  # how often callers who wait are looked for, to be watched for leaving
 
 
 class Front:
@@ -43,6 +43,8 @@ class Front:
         self._admin = admin
         self._admin_port = admin_port
         self._inflight = 0
+        self._unwatched: set[_Departure] = set()
+        self._looking = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["server"][1] == self._admin_port:
@@ -56,23 +58,20 @@ class Front:
         """Answer, unless the caller leaves first: then everything under way for it is cancelled."""
         started = time.perf_counter()
         parts = parts_of(scope)
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        request_id = headers.get("x-request-id", "")[:128] or f"{random.getrandbits(128):032x}"
+        catalog = parts.catalog.now
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = headers.get(b"x-request-id", b"")[:128] or b"%032x" % random.getrandbits(128)
         door = _Door(send, request_id)
         self._inflight += 1
         try:
-            if self._inflight > parts.catalog.now.settings.server.max_inflight:
+            if self._inflight > catalog.settings.server.max_inflight:
                 raise Overloaded("too many requests at once; try again in a second")
-            caller = parts.catalog.now.keys.caller(headers.get("authorization"))
-            raw = await _read_body(
-                receive, headers, parts.catalog.now.settings.server.max_body_bytes
-            )
+            caller = catalog.keys.caller(headers.get(b"authorization", b""))
+            raw = await _read_body(receive, headers, catalog.settings.server.max_body_bytes)
             request = parse_request(endpoint, raw, headers)
-            with _Departure(receive):
+            with self._departure(receive):
                 reply = await parts.pipeline.answer(
-                    request, caller, started=started, request_id=request_id
+                    request, caller, started=started, request_id=request_id.decode("latin-1")
                 )
                 await door.write(reply)
         except Exception as exc:  # the outermost loop: every failure becomes an answer
@@ -80,57 +79,70 @@ class Front:
         finally:
             self._inflight -= 1
 
+    def _departure(self, receive: Receive) -> "_Departure":
+        """For the time of an answer. Watching takes a task, and most answers are quicker than one
+        is made, so now and then those are watched that are not."""
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+        return _Departure(receive, self._unwatched)
+
+    def _look(self) -> None:
+        self._looking = False
+        for departure in self._unwatched:
+            departure.watch()
+        self._unwatched.clear()
+
     async def _fail(self, door: "_Door", parts: Parts, endpoint: Endpoint, exc: Exception) -> None:
         problem, error_type = explain(exc)
         if error_type == "gateway_internal":
-            logger.error("request %s failed", door.request_id, exc_info=exc)
+            logger.error("request %s failed", door.request_id.decode("latin-1"), exc_info=exc)
         parts.telemetry.errors.add(1, error_type)
         if door.begun:
             await door.end(error_event(problem))
         else:
-            await door.whole(problem.status, problem.headers(), problem.body())
+            headers = [(n.encode(), v.encode()) for n, v in problem.headers().items()]
+            await door.whole(problem.status, headers, problem.body())
 
 
 class _Door:
     """Writes one response; knows whether its first byte has left."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: bytes) -> None:
         self._send = send
         self.request_id = request_id
         self.begun = False
 
     async def write(self, reply: Reply) -> None:
-        if reply.events is None:
+        if reply.stream is None:
             await self.whole(200, reply.headers, reply.body)
             return
-        # The generator is entered before anything else is awaited: from here on it closes what it
-        # holds.
-        async with aclosing(reply.events) as events:
-            async for event in events:
-                if not self.begun:
-                    await self._begin(
-                        200, {**reply.headers, "cache-control": "no-cache"}, b"text/event-stream"
-                    )
-                await self._send({"type": "http.response.body", "body": event, "more_body": True})
+        try:
+            headers = [*reply.headers, (b"cache-control", b"no-cache")]
+            await self._begin(200, headers, b"text/event-stream")
+            while events := await reply.stream.more():
+                await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        finally:
+            reply.stream.close()
         await self.end(b"")
 
-    async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        await self._begin(
-            status, {**headers, "content-length": str(len(body))}, b"application/json"
-        )
+    async def whole(self, status: int, headers: _Headers, body: bytes) -> None:
+        length = (b"content-length", b"%d" % len(body))
+        await self._begin(status, [*headers, length], b"application/json")
         await self.end(body)
 
     async def end(self, body: bytes) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def _begin(self, status: int, headers: Mapping[str, str], kind: bytes) -> None:
+    async def _begin(self, status: int, headers: _Headers, kind: bytes) -> None:
         self.begun = True
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        raw += [(b"content-type", kind), (b"x-request-id", self.request_id.encode("latin-1"))]
-        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+        own = ((b"content-type", kind), (b"x-request-id", self.request_id))
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, *own]}
+        )
 
 
-async def _read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+async def _read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
     """The whole body; raises BadRequest (413) when it is longer than `limit` bytes."""
     chunks: list[bytes] = []
     size = 0
@@ -145,7 +157,7 @@ async def _read_body(receive: Receive, headers: Mapping[str, str], limit: int) -
             chunks.append(chunk)
         more = message.get("more_body", False)
     if size > limit:
-        told = headers.get("content-length", f"more than {limit}")
+        told = headers.get(b"content-length", b"more than %d" % limit).decode("latin-1")
         raise BadRequest(
             f"the body has {told} bytes, the limit is {limit} (server.max_body_bytes)",
             code="body_too_large",
@@ -156,32 +168,31 @@ async def _read_body(receive: Receive, headers: Mapping[str, str], limit: int) -
 
 class _Departure:
     """Cancels the current task when its caller disconnects, and with it everything under way for
-    it. Looks only after a moment: most answers are quicker than a task is made."""
+    it."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, unwatched: "set[_Departure]") -> None:
         self._receive = receive
+        self._unwatched = unwatched
         self._watcher: asyncio.Task[None] | None = None
         self._gone = False
 
-    def __enter__(self) -> "_Departure":
-        loop = asyncio.get_running_loop()
+    def __enter__(self) -> None:
         self._task = asyncio.current_task()
-        self._soon = loop.call_later(_PATIENCE, lambda: self._begin(loop))
-        return self
+        self._unwatched.add(self)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         """Ends quietly when it was the caller's leaving that cancelled the task."""
-        self._soon.cancel()
+        self._unwatched.discard(self)
         if self._watcher is not None:
             self._watcher.cancel()
         if self._gone and self._task is not None:
             self._task.uncancel()
         return self._gone and kind is asyncio.CancelledError
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._watcher = loop.create_task(self._watch())
+    def watch(self) -> None:
+        self._watcher = asyncio.create_task(self._wait())
 
-    async def _watch(self) -> None:
+    async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         if self._task is not None:

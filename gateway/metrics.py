@@ -7,8 +7,9 @@ one event loop, which needs neither.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -16,6 +17,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
+# By a metric's name, its label values and what is kept for them; the same as JSON and back.
+Series = Mapping[str, Sequence[tuple[Sequence[str], Any]]]
 
 
 class Counter:
@@ -31,6 +34,10 @@ class Counter:
         """Add to the series of these label values."""
         self.values[labels] += amount
 
+    def absorb(self, labels: Labels, value: float) -> None:
+        """Take in what another process counted."""
+        self.values[labels] += value
+
     def collect(self) -> Metric:
         family = CounterMetricFamily(self.name, self.documentation, labels=self.labels)
         for labels, value in self.values.items():
@@ -39,15 +46,28 @@ class Counter:
 
 
 class Gauge:
-    """A value that goes up and down, by label values."""
+    """A value that goes up and down, by label values. `merge` makes one of two processes' values:
+    sum where each has its own, max where all look at the same thing."""
 
-    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str] = (),
+        *,
+        merge: Callable[[float, float], float],
+    ) -> None:
         self.name, self.documentation, self.labels = name, documentation, labels
         self.values: dict[Labels, float] = {} if labels else {(): 0.0}
+        self._merge = merge
 
     def set(self, value: float, *labels: str) -> None:
         """Set the series of these label values."""
         self.values[labels] = value
+
+    def absorb(self, labels: Labels, value: float) -> None:
+        """Take in what another process sees."""
+        self.values[labels] = self._merge(self.values.get(labels, 0.0), value)
 
     def collect(self) -> Metric:
         family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
@@ -75,6 +95,11 @@ class Histogram:
         series[bisect_left(self.bounds, value)] += 1
         series[-1] += value
 
+    def absorb(self, labels: Labels, value: Sequence[float]) -> None:
+        """Take in what another process observed."""
+        series = self.values[labels]
+        series[:] = [ours + theirs for ours, theirs in zip(series, value, strict=True)]
+
     def collect(self) -> Metric:
         family = HistogramMetricFamily(self.name, self.documentation, labels=self.labels)
         names = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
@@ -100,8 +125,15 @@ class Metrics(Collector):
         self._all.append(made)
         return made
 
-    def gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
-        made = Gauge(name, documentation, labels)
+    def gauge(
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str] = (),
+        *,
+        merge: Callable[[float, float], float],
+    ) -> Gauge:
+        made = Gauge(name, documentation, labels, merge=merge)
         self._all.append(made)
         return made
 
@@ -111,6 +143,17 @@ class Metrics(Collector):
         made = Histogram(name, documentation, labels, buckets=buckets)
         self._all.append(made)
         return made
+
+    def series(self) -> Series:
+        """Everything as of now, for another process."""
+        return {metric.name: list(metric.values.items()) for metric in self._all}
+
+    def absorb(self, series: Series, *, gauges: bool) -> None:
+        """Add another process's series to these; its gauges only if they are of now."""
+        for metric in self._all:
+            if gauges or not isinstance(metric, Gauge):
+                for labels, value in series.get(metric.name, ()):
+                    metric.absorb(tuple(labels), value)
 
     def collect(self) -> Iterator[Metric]:
         for metric in self._all:

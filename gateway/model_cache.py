@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rich.console import Console
+import click
 
 from gateway.settings import ConfigurationError, Settings
 
@@ -19,7 +19,6 @@ class ModelCache:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._console = Console(stderr=True)
 
     def encoder(self) -> Path:
         """Folder of the static embedding model."""
@@ -47,13 +46,13 @@ class ModelCache:
     def _prepare(self, module: str, folder: Path, what: str) -> None:
         if (folder / _MARK).is_file():
             return
-        with self._console.status(what):
-            done = subprocess.run(
-                [sys.executable, "-m", module, str(folder)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+        click.echo(f"turnout: {what}", err=True)
+        done = subprocess.run(
+            [sys.executable, "-m", module, str(folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ConfigurationError(f"{what} failed: {last}")

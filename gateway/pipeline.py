@@ -93,7 +93,8 @@ class Pipeline:
         for position, candidate in enumerate(plan.candidates):
             exchange.candidate = candidate
             pool = self._fleet.pool(candidate.engine)
-            await _make_ready(pool, exchange, position)
+            if not pool.serves(candidate.version):
+                await _make_ready(pool, exchange, position)
             body = orjson.dumps(plan.body(exchange.request, candidate))
             tried: frozenset[str] = frozenset()
             while lease := pool.lease(candidate.version, key=plan.affinity, without=tried):
@@ -116,7 +117,7 @@ async def _make_ready(pool: Pool, exchange: Exchange, position: int) -> None:
     the base could answer instead."""
     plan = exchange.plan
     candidate, rest = plan.candidates[position], plan.candidates[position + 1 :]
-    if candidate.version is None or pool.serves(candidate.version):
+    if candidate.version is None:
         return
     instead = any(other.version and pool.serves(other.version) for other in rest)
     if position == 0 and (plan.pinned or not instead):

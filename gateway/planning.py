@@ -6,8 +6,9 @@ The dry run (`/v1/route`, `turnout route`) is exactly this.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from adapters.experiments.assignment import BASE_ARM, Assignment, assign
 from adapters.interactions import unit_digest
@@ -20,14 +21,13 @@ from retrieval.errors import IndexingError
 from retrieval.passages import Passage
 from retrieval.prompt import ground
 from retrieval.retriever import Retriever
-from router.decision import Decision, Reason
+from router.decision import NONE, Decision, Reason
 from router.policy import query_text
 
 _AFFINITY_CHARACTERS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A model to ask: an adapter version, or with `version` None the engine's base model."""
 
     engine: Engine
@@ -38,8 +38,7 @@ class Candidate:
         return self.version or self.engine.model
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What will happen to a request.
 
     Args:
@@ -56,7 +55,7 @@ class Plan:
     passages: tuple[Passage, ...] = ()
     index_version: str | None = None
     system_prompt: str = ""
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = NONE
 
     def body(self, request: InferenceRequest, candidate: Candidate) -> dict[str, Any]:
         """The engine's body: the caller's, with our model name and the grounded messages."""

@@ -3,7 +3,8 @@ journal and metrics."""
 
 import logging
 import time
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from adapters.errors import JournalFull
 from adapters.interactions import Interaction, Outcome
@@ -18,8 +19,7 @@ from gateway.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Struct):
     """A request, what was planned for it, and how far it came.
 
     Instants are `time.perf_counter` seconds. `tries` says which replicas were asked and why them;

@@ -47,6 +47,12 @@ class Server(_Group):
     )
     port: int = Field(8080, ge=0, le=65535, description="Inference listener; 0 takes a free port.")
     admin_port: int = Field(8081, ge=0, le=65535, description="Admin listener; keep it private.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Gateway processes behind both listeners; at most one for each free core.",
+    )
     max_body_bytes: int = Field(
         8 * 2**20,
         ge=1024,

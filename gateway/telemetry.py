@@ -1,6 +1,8 @@
 """The metrics of CONTRACT section 10, one set per application."""
 
-from gateway.metrics import Metrics
+from operator import add
+
+from gateway.metrics import Metrics, Series
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FINE_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
@@ -75,14 +77,16 @@ class Telemetry:
             "turnout_adapter_replicas",
             "Replicas on which a version is in a state.",
             ("version", "state"),
+            merge=max,
         )
         self.engine_up = metrics.gauge(
             "turnout_engine_up",
             "Replicas of an engine that answer.",
             ("engine",),
+            merge=max,
         )
         self.journal_pending = metrics.gauge(
-            "turnout_journal_pending", "Records the store does not have yet."
+            "turnout_journal_pending", "Records the store does not have yet.", merge=add
         )
         self.journal_dropped = metrics.counter(
             "turnout_journal_dropped",
@@ -104,6 +108,15 @@ class Telemetry:
             metric = "other"
         self._feedback_names.add(metric)
         self.feedback.add(1, metric, arm)
+
+    def series(self) -> Series:
+        """Everything as of now, for another process."""
+        return self._metrics.series()
+
+    def absorb(self, series: Series, *, gauges: bool) -> None:
+        """Add another process's series to these; its gauges only if they are of now."""
+        self._metrics.absorb(series, gauges=gauges)
+        self._feedback_names.update(metric for metric, _ in self.feedback.values)
 
     def render(self) -> bytes:
         """The text exposition format."""

@@ -98,9 +98,12 @@ class Supervisor:
         await self._fit_and_index()
         server = self._settings.server
         ports = ["--port", str(server.port), "--admin-port", str(server.admin_port)]
-        command = ["serve", "--host", server.host, *ports, *self._places]
+        workers = ["--workers", str(server.workers)]
+        command = ["serve", "--host", server.host, *ports, *workers, *self._places]
         children.append(asyncio.create_task(self._keep("gateway", command)))
         await self._until_ready(children)
+        if server.workers > 1:
+            self._console.log(f"the gateway has {server.workers} workers")
         self._greet(key)
         if self._settings.training.automatic:
             for pack in self._untrained():

@@ -8,8 +8,8 @@ cookies, asks for no compression.
 import asyncio
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from functools import lru_cache
+from collections.abc import Awaitable
+from functools import lru_cache, partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,6 +19,8 @@ from gateway.settings import Engine
 
 # How often answers are looked at for being overdue, in seconds.
 _SWEEP_SECONDS = 0.1
+_PRUNE_SECONDS = 10.0
+_END_SECONDS = 1.0  # for the end of an answer whose last event has been read
 _MOST_IDLE = 256  # connections kept per replica
 
 
@@ -37,13 +39,14 @@ class Answer:
         self._connection = connection
         self.status = connection.status
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """The whole body; raises EngineFailed when the engine breaks off."""
-        return await self._connection.read()
+        return self._connection.read()
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; raises EngineFailed when the engine breaks off."""
-        return self._connection.chunks()
+    def more(self) -> Awaitable[bytes]:
+        """What of the body has arrived, b"" after its end; raises EngineFailed when the engine
+        breaks off."""
+        return self._connection.more()
 
     def wait(self, patience: float) -> None:
         """From now on the engine may be silent for so many seconds."""
@@ -53,6 +56,10 @@ class Answer:
         """Keep the connection if the answer has ended, else cut it; the engine then stops
         computing. May be called twice."""
         self._upstream.put_back(self._origin, self._connection)
+
+    def finish(self) -> None:
+        """All that counts was read: keep the connection once the answer's last bytes are in."""
+        self._upstream.await_end(self._origin, self._connection)
 
 
 class Upstream:
@@ -104,14 +111,34 @@ class Upstream:
         else:
             connection.abort()
 
+    def await_end(self, origin: _Origin, connection: Connection) -> None:
+        """Take a connection back as soon as its answer has ended, which is expected any moment."""
+        if connection.complete or not connection.open:
+            self.put_back(origin, connection)
+        else:
+            connection.patience = _END_SECONDS
+            connection.ended = partial(self.put_back, origin, connection)
+
     async def sweep_forever(self) -> None:
-        """End answers whose engine has been silent for too long."""
+        """End answers whose engine has been silent for too long, and drop what is closed."""
         loop = asyncio.get_running_loop()
+        pruned = loop.time()
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = loop.time()
+            if now - pruned > _PRUNE_SECONDS:
+                pruned = now
+                self._prune()
             for connection in [c for c in self._busy if c.overdue(now)]:
                 connection.fail(EngineFailed(504, f"no byte within {connection.patience:.3g} s"))
+
+    def _prune(self) -> None:
+        """Forget kept connections that their replicas have closed; some replicas never return."""
+        for origin, kept in list(self._idle.items()):
+            if alive := [connection for connection in kept if connection.open]:
+                self._idle[origin] = alive
+            else:
+                del self._idle[origin]
 
     def close(self) -> None:
         """Cut every connection."""

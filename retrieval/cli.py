@@ -99,7 +99,7 @@ def search(
     if Pointer.read(domain_folder(root, domain)) is None:
         known = ", ".join(domains(root)) or "none; ingest documents first"
         raise UsageProblem(f"{domain!r} has no index; known are: {known}")
-    retriever = Retriever(root, StaticEncoder.load(workspace.encoder))
+    retriever = Retriever(root, workspace.encoder)
     passages = retriever.search(domain, query, top_k=top_k, min_score=-1.0, version=version)
     if as_json:
         fields = ("id", "doc_id", "title", "text", "score", "source", "url")

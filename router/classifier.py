@@ -6,6 +6,7 @@ over words, so a known word's share of the log-odds is one row that was computed
 """
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ LEXICAL_SQUARE, RARITY_SQUARE, PIECES = 0, 1, 2
 SHARES = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LinearClassifier:
     """Log-odds of each label.
 
@@ -45,28 +46,36 @@ class LinearClassifier:
         """One value per label. Rows are added up by numpy, the few sums that come of it by hand:
         an operation of numpy on ten numbers takes as long as a hundred of Python's."""
         count = len(self.bias)
-        sums = np.add.reduce(self.words.take(features.words, 0), 0)
+        behind = len(self.words)
+        rows = features.words + [behind + pair for pair in features.pairs]
+        sums = np.add.reduce(self._rows.take(rows, 0), 0)
         if features.unseen:
             sums += self._unseen(features.unseen, vocabulary)
-        total = sums.tolist()
-        square, lexical = total[LEXICAL_SQUARE], total[SHARES : SHARES + count]
-        if features.pairs:
-            pairs = np.add.reduce(self.pairs.take(features.pairs, 0), 0).tolist()
-            square += pairs[0]
-            lexical = [word + pair for word, pair in zip(lexical, pairs[1:], strict=True)]
-        first = _inverse_root(square)
-        second = _inverse_root(total[RARITY_SQUARE])
-        third = _inverse_root(total[PIECES])
+        square, rarity, pieces, *shares = sums.tolist()
+        first, second, third = _inverse_root(square), _inverse_root(rarity), _inverse_root(pieces)
         return [
             bias + first * a + second * b + third * c
             for bias, a, b, c in zip(
-                self.bias.tolist(),
-                lexical,
-                total[SHARES + count : SHARES + 2 * count],
-                total[SHARES + 2 * count :],
+                self._biases,
+                shares[:count],
+                shares[count : 2 * count],
+                shares[2 * count :],
                 strict=True,
             )
         ]
+
+    @cached_property
+    def _rows(self) -> Floats:
+        """Words and, behind them, pairs in one table: a pair has nothing but its first share."""
+        count = len(self.bias)
+        pairs = np.zeros((len(self.pairs), SHARES + 3 * count), dtype=np.float32)
+        pairs[:, LEXICAL_SQUARE] = self.pairs[:, 0]
+        pairs[:, SHARES : SHARES + count] = self.pairs[:, 1:]
+        return np.concatenate((self.words, pairs))
+
+    @cached_property
+    def _biases(self) -> list[float]:
+        return [float(value) for value in self.bias]
 
     def _unseen(self, words: list[str], vocabulary: Vocabulary) -> Floats:
         """What unknown words add up to, by their fragments and pieces."""

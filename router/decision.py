@@ -1,10 +1,13 @@
 """The value a router returns: where one query goes, how sure that is, and why."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+
+from msgspec import Struct
 
 GENERAL = "general"
+NONE: Mapping[str, float] = MappingProxyType({})
 
 
 class Reason(StrEnum):
@@ -19,8 +22,7 @@ class Reason(StrEnum):
     NO_ROUTER = "no_router"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Where a query goes.
 
     `probability` belongs to the classifier's best label, also where `target` is another one
@@ -30,7 +32,7 @@ class Decision:
 
     target: str
     probability: float
-    probabilities: Mapping[str, float] = field(default_factory=dict)
+    probabilities: Mapping[str, float] = NONE
     reason: Reason = Reason.CLASSIFIER
     router_version: str = ""
     propensity: float = 1.0

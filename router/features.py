@@ -8,8 +8,9 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from router.errors import ArtefactError
 
@@ -24,8 +25,7 @@ CONTINUATION = "##"
 FRAGMENT_LENGTHS = (3, 4, 5)
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(Struct, frozen=True):
     """What a text holds, each thing once: rows of known words and pairs, and unknown words."""
 
     words: list[int]

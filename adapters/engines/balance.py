@@ -39,6 +39,11 @@ class Ring:
         )
         self._positions = [point for point, _ in points]
         self._owners = [index for _, index in points]
+        self.weigh()
+
+    def weigh(self) -> None:
+        """Take up the replicas' weights."""
+        self.weight = sum(replica.weight for replica in self.replicas)
 
     def walk(self, key: str) -> Iterator[Replica]:
         """Every replica once, in the order in which `key` prefers them."""
@@ -69,7 +74,7 @@ def choose(
         (replica,) = ring.replicas
         return None if replica.url in without else (replica, "only")
     if key is not None:
-        share = (1 + BOUND) * (requests + 1) / sum(r.weight for r in ring.replicas)
+        share = (1 + BOUND) * (requests + 1) / ring.weight
         why = "affinity"
         for replica in ring.walk(key):
             if (

@@ -51,16 +51,16 @@ class Breaker:
 
     def allows(self) -> bool:
         """Whether a request may be sent now."""
-        circuit = self.circuit
-        return circuit is Circuit.CLOSED or (circuit is Circuit.HALF_OPEN and not self._trial)
+        return self._opened is None or (self.circuit is Circuit.HALF_OPEN and not self._trial)
 
     def begin(self) -> None:
         """A request is sent; in a half-open circuit it is the trial."""
-        self._trial = self.circuit is Circuit.HALF_OPEN
+        self._trial = self._opened is not None and self.circuit is Circuit.HALF_OPEN
 
     def succeeded(self) -> None:
         """A request was answered, whatever the answer says of the request."""
-        self.reset()
+        if self._failures:
+            self.reset()
 
     def failed(self) -> None:
         """A request broke, timed out or got a 5xx."""

@@ -8,14 +8,14 @@ itself.
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from adapters.engines.balance import Ring, choose, position, weigh
 from adapters.engines.replica import Account, Replica, VersionState
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """A replica chosen for one request. Exactly one of its methods is called, once."""
 
     replica: Replica
@@ -110,6 +110,8 @@ class Pool:
     def weigh(self) -> None:
         """Let shares follow what was measured since the last time."""
         weigh(list(self.replicas.values()))
+        for ring in self._rings.values():
+            ring.weigh()
 
     async def demand(self, version: str, patience: float) -> bool:
         """Ask for a version that no replica holds, and wait until one does; False when none will,

@@ -5,7 +5,6 @@ Only the event loop's thread touches it: the reconciler writes what it found, th
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -65,7 +64,7 @@ class Replica:
         self.outstanding = 0  # requests of this gateway that it is answering
         self._changed = changed
         self._account = account or Account()
-        self._outstanding: Counter[str | None] = Counter()
+        self._outstanding: dict[str | None, int] = {}
         self._elsewhere = 0
         self._generating: frozenset[str] = frozenset()
         self._attempts: dict[str, _Attempts] = {}
@@ -87,7 +86,7 @@ class Replica:
         self.served += 1
         self.outstanding += 1
         self._account.requests += 1
-        self._outstanding[version] += 1
+        self._outstanding[version] = self._outstanding.get(version, 0) + 1
 
     def end(self, version: str | None) -> None:
         """A request is over, however it ended."""

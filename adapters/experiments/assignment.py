@@ -12,6 +12,8 @@ import hashlib
 import math
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from adapters.errors import InvalidExperiment
 
 BASE_ARM = "base"
@@ -49,8 +51,7 @@ class Experiment:
             raise InvalidExperiment(f"experiment {self.name}: at least one weight must be above 0")
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Struct, frozen=True):
     """The arm a unit got, and how likely that was."""
 
     experiment: str

@@ -2,13 +2,14 @@
  *
  *     cc -O2 -std=c11 -o load load.c
  *     load [-c CONNECTIONS] [-d SECONDS] [-w WARM_UP] [-r RATE] [-n MOST] [-s] [-H 'NAME: VALUE']...
- *          -b BODIES -p PORT PATH
+ *          [-k HEADERS] -b BODIES -p PORT PATH
  *
  *     -r  open loop: requests are due at a fixed rate and their latency counts from when they were
  *         due, whether or not a connection was free (no coordinated omission); without it a closed
  *         loop, in which each connection asks again once it is answered
  *     -s  answers are event streams: count events, time the first one, insist on [DONE]
  *     -b  a file with one JSON body a line; requests take them in turn
+ *     -k  a file with one header a line; requests take them in turn as well
  *
  * Latencies are of requests due between warm-up and end; those that are due and not answered at the
  * end are still sent and awaited for 10 s, then `unsent` counts what is left.
@@ -41,7 +42,7 @@ static struct {
     int connections, port, streams;
     double seconds, warm_up, rate;
     long most;
-    const char *bodies, *path;
+    const char *bodies, *callers, *path;
     Buffer headers;
 } options = {.connections = 32, .seconds = 5, .warm_up = 1, .most = 1L << 40};
 
@@ -177,31 +178,47 @@ static void receive(Connection *connection) {
     if (connection->response.phase == COMPLETE) judge(connection, t);
 }
 
-/* One request for each line of the file. */
-static void read_bodies(void) {
-    FILE *file = fopen(options.bodies, "r");
+/* The lines of a file, without their ends; an empty one is passed over. */
+static size_t read_lines(const char *path, Buffer **lines) {
+    FILE *file = fopen(path, "r");
     char *line = NULL;
-    size_t room = 0;
-    if (!file) fail(options.bodies);
+    size_t room = 0, count = 0;
+    if (!file) fail(path);
     for (ssize_t length; (length = getline(&line, &room, file)) > 0;) {
         if (line[length - 1] == '\n') length--;
         if (!length) continue;
-        requests = realloc(requests, (request_count + 1) * sizeof *requests);
-        if (!requests) fail("memory");
-        Buffer *request = &requests[request_count++];
-        *request = (Buffer){0};
-        appendf(request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
-                "%sContent-Length: %zd\r\n\r\n", options.path, options.port,
-                options.headers.bytes ? options.headers.bytes : "", length);
-        append(request, line, (size_t)length);
+        if (!(*lines = realloc(*lines, (count + 1) * sizeof **lines))) fail("memory");
+        Buffer *read = &(*lines)[count++];
+        *read = (Buffer){0};
+        append(read, line, (size_t)length);
     }
+    free(line);
     fclose(file);
-    if (!request_count) fail("no bodies");
+    if (!count) fail("an empty file");
+    return count;
+}
+
+/* One request for each body or each caller's header, whichever there are more of. */
+static void make_requests(void) {
+    Buffer *bodies = NULL, *callers = NULL;
+    size_t body_count = read_lines(options.bodies, &bodies);
+    size_t caller_count = options.callers ? read_lines(options.callers, &callers) : 0;
+    request_count = caller_count > body_count ? caller_count : body_count;
+    if (!(requests = calloc(request_count, sizeof *requests))) fail("memory");
+    for (size_t i = 0; i < request_count; i++) {
+        const Buffer *body = &bodies[i % body_count];
+        appendf(&requests[i], "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+                "Content-Type: application/json\r\n%s%s%sContent-Length: %zu\r\n\r\n",
+                options.path, options.port, options.headers.bytes ? options.headers.bytes : "",
+                caller_count ? callers[i % caller_count].bytes : "", caller_count ? "\r\n" : "",
+                body->length);
+        append(&requests[i], body->bytes, body->length);
+    }
 }
 
 static void read_options(int count, char **arguments) {
     int option;
-    while ((option = getopt(count, arguments, "c:d:w:r:n:sH:b:p:")) > 0) switch (option) {
+    while ((option = getopt(count, arguments, "c:d:w:r:n:sH:k:b:p:")) > 0) switch (option) {
         case 'c': options.connections = atoi(optarg); break;
         case 'd': options.seconds = atof(optarg); break;
         case 'w': options.warm_up = atof(optarg); break;
@@ -209,6 +226,7 @@ static void read_options(int count, char **arguments) {
         case 'n': options.most = atol(optarg); break;
         case 's': options.streams = 1; break;
         case 'H': appendf(&options.headers, "%s\r\n", optarg); break;
+        case 'k': options.callers = optarg; break;
         case 'b': options.bodies = optarg; break;
         case 'p': options.port = atoi(optarg); break;
         default: exit(2);
@@ -268,7 +286,7 @@ static void report(void) {
 int main(int count, char **arguments) {
     read_options(count, arguments);
     signal(SIGPIPE, SIG_IGN);
-    read_bodies();
+    make_requests();
     epoll = epoll_create1(0);
     connections = calloc((size_t)options.connections, sizeof *connections);
     idle = calloc((size_t)options.connections, sizeof *idle);

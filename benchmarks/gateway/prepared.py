@@ -3,7 +3,8 @@ experiment between them. Made once per run; every start of the gateway works on 
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,16 @@ def write_base(folder: Path) -> Path:
     return folder
 
 
-def write_config(path: Path, upstreams: Sequence[int], *, packs: bool) -> Path:
-    """Turnout's configuration for these replicas; without packs it only passes requests through."""
+def write_config(
+    path: Path,
+    upstreams: Sequence[int],
+    *,
+    packs: bool,
+    more_packs: Sequence[Path] = (),
+    held: int = 16,
+) -> Path:
+    """Turnout's configuration for these replicas, each of which holds so many adapters; without
+    packs it only passes requests through."""
     urls = ", ".join(f'"http://127.0.0.1:{port}"' for port in upstreams)
     text = f"""
 [router]
@@ -52,20 +61,29 @@ examples = ["{ROOT}/examples/general.jsonl"]
 name = "mock"
 urls = [{urls}]
 model = "{BASE_MODEL}"
+max_cpu_loras = {held}
 
 [[targets]]
 name = "general"
 engine = "mock"
 price = {{ input = 0.1, output = 0.4 }}
 """
-    for domain in DOMAINS if packs else ():
-        text += f'\n[[packs]]\npath = "{ROOT}/examples/{domain}"\nengine = "mock"\n'
+    examples = [ROOT / "examples" / domain for domain in DOMAINS if packs]
+    for pack in (*examples, *more_packs):
+        text += f'\n[[packs]]\npath = "{pack}"\nengine = "mock"\n'
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def prepare(folder: Path, base: Path) -> Prepared:
     """Fit, index, publish, experiment; raises NotPrepared with the last words of a failed step."""
+    state = fit_state(folder)
+    return Prepared(state, furnish(state, base))
+
+
+def fit_state(folder: Path) -> Path:
+    """A state folder with a router and indexes for the example packs, and nothing to serve yet;
+    raises NotPrepared."""
     folder.mkdir(parents=True, exist_ok=True)
     config = write_config(folder / "turnout.toml", [9], packs=True)
     state = folder / "state"
@@ -73,20 +91,43 @@ def prepare(folder: Path, base: Path) -> Prepared:
         documents = f"{ROOT}/examples/{domain}/documents"
         run_verb(state, config, "docs", "ingest", documents, "--domain", domain)
     run_verb(state, config, "router", "fit")
+    return state
+
+
+def furnish(state: Path, base: Path) -> dict[str, tuple[str, str]]:
+    """Give every domain two versions and an experiment between them; returns the versions."""
+    made = {}
+    with opened(state) as (store, registry):
+        for domain in DOMAINS:
+            first, second = publish(registry, domain, base, 2)
+            arms = [Arm(ARMS[0], first, 1), Arm(ARMS[1], second, 1)]
+            ExperimentBook(store, registry).create(f"bench-{domain}", domain, arms)
+            made[domain] = (first, second)
+    return made
+
+
+@contextmanager
+def opened(state: Path) -> Iterator[tuple[Store, Registry]]:
+    """The store and the registry of a state folder."""
     settings = Settings(state=state)
     store = Store(settings.store_url)
     try:
-        registry = Registry(store, settings.versions)
-        versions = {domain: _publish(registry, domain, base) for domain in DOMAINS}
-        for domain, pair in versions.items():
-            arms = [Arm(name, model, 1) for name, model in zip(ARMS, pair, strict=True)]
-            ExperimentBook(store, registry).create(f"bench-{domain}", domain, arms)
+        yield store, Registry(store, settings.versions)
     finally:
         store.close()
-    return Prepared(state, versions)
 
 
-def _publish(registry: Registry, domain: str, base: Path) -> tuple[str, str]:
+def publish(
+    registry: Registry,
+    domain: str,
+    base: Path,
+    count: int,
+    say: Callable[[], object] = lambda: None,
+) -> list[str]:
+    """Register so many tiny versions that pass, the first of them as champion; returns their names.
+
+    `say` is called after each.
+    """
     facts = TrainingFacts(
         base_model=BASE_MODEL,
         base_config_hash=config_hash(base),
@@ -95,13 +136,14 @@ def _publish(registry: Registry, domain: str, base: Path) -> tuple[str, str]:
         target_modules=("q_proj",),
         verdict="pass",
     )
+    names = []
     with tempfile.TemporaryDirectory() as scratch:
-        first, second = (
-            registry.publish(domain, _write_adapter(Path(scratch) / str(seed), seed), facts).version
-            for seed in range(2)
-        )
-    registry.promote(first, actor="benchmark")
-    return first, second
+        for seed in range(count):
+            staged = _write_adapter(Path(scratch) / str(seed), seed)
+            names.append(registry.publish(domain, staged, facts).version)
+            say()
+    registry.promote(names[0], actor="benchmark")
+    return names
 
 
 def _write_adapter(folder: Path, seed: int) -> Path:

@@ -1,8 +1,11 @@
 """A gateway's processes: started on its own core, their processor time and their memory."""
 
 import os
+import signal
 import socket
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.gateway.tools import GATEWAY_CORE, pinned
-from benchmarks.swap.servers import NotStarted, Server
+from benchmarks.swap.servers import NotStarted, Server, free_port
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 90
@@ -37,6 +40,31 @@ class GatewayProcess(Server):
             return False
         return True
 
+    def wait_for_metrics(self, *wanted: str, seconds: float = 60) -> None:
+        """Wait until `/metrics` has these lines; raises NotStarted when the time is over."""
+        deadline = time.monotonic() + seconds
+        missing = set(wanted)
+        while missing:
+            try:
+                with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
+                    missing -= set(answer.read().decode().splitlines())
+            except OSError as exc:
+                raise NotStarted(f"{self.name} has stopped answering: {exc}") from exc
+            if time.monotonic() > deadline:
+                raise NotStarted(f"{self.name}: no {min(missing)!r} within {seconds:g} s")
+            time.sleep(0.1)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Stopped by the kernel until the block ends: it takes no processor time at all."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in self.pids:
+                os.kill(pid, signal.SIGCONT)
+
     def cpu_seconds(self) -> float:
         """User and system time so far, children that have ended included."""
         return sum(_cpu_ticks(pid) for pid in self.pids) / _TICKS
@@ -56,6 +84,13 @@ class Started:
     @property
     def port(self) -> int:
         return urlsplit(self.process.url).port or 0
+
+
+def serve_command(config: Path, state: Path, port: int) -> list[str]:
+    """Turnout's gateway, on this port and a free one for its admin listener."""
+    places = ["--config", str(config), "--state", str(state)]
+    ports = ["--port", str(port), "--admin-port", str(free_port())]
+    return [sys.executable, "-m", "gateway", "serve", *places, *ports]
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from typing import Any
 HERE = Path(__file__).parent
 SOURCES = {"mock": ("mock.c", "mock_server.c"), "load": ("load.c",)}
 BASE_MODEL = "bench-base"
+# What benchmarks build, install and keep from run to run.
+HOME = Path("~/.cache/turnout/bench")
 # The gateway has a core of its own; what stands around it shares the other.
 GATEWAY_CORE, TOOLS_CORE = 0, 1
 
@@ -124,6 +126,7 @@ class Tools:
         bodies: Path,
         *,
         headers: Mapping[str, str],
+        callers: Path | None = None,
         connections: int = 32,
         seconds: float = 3,
         warm_up: float = 0.5,
@@ -131,12 +134,14 @@ class Tools:
         streams: bool = False,
         most: int = 0,
     ) -> LoadResult:
-        """Load `port` and wait for the end; `rate` 0 is a closed loop, `most` 0 no limit.
+        """Load `port` and wait for the end; `rate` 0 is a closed loop, `most` 0 no limit. `callers`
+        holds one header a line, which requests take in turn, as they take their bodies.
 
         Raises LoadFailed when the server stops taking connections.
         """
         options = ["-c", connections, "-d", seconds, "-w", warm_up, "-r", rate, "-b", bodies]
         options += ["-n", most] if most else []
+        options += ["-k", callers] if callers else []
         options += ["-s"] if streams else []
         for name, value in headers.items():
             options += ["-H", f"{name}: {value}"]

@@ -5,15 +5,18 @@ here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from gateway.errors import BadRequest
 
 MAX_NAME = 256
+NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class Endpoint(StrEnum):
@@ -22,14 +25,13 @@ class Endpoint(StrEnum):
     CHAT = "/v1/chat/completions"
     COMPLETIONS = "/v1/completions"
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The metric label: `chat.completions`, `completions`."""
         return self.value.removeprefix("/v1/").replace("/", ".")
 
 
-@dataclass(frozen=True, slots=True)
-class Extras:
+class Extras(Struct, frozen=True):
     """The body's `turnout` object. `top_k` 0 means no retrieval, None the domain's own setting."""
 
     domain: str | None = None
@@ -40,8 +42,7 @@ class Extras:
     train: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceRequest:
+class InferenceRequest(Struct, frozen=True):
     """One request. `body` is what the engine gets, apart from model and grounding; `debug` asks for
     an account of how a replica was chosen."""
 
@@ -57,10 +58,16 @@ class InferenceRequest:
     debug: bool = False
 
 
+_NO_EXTRAS = Extras()
+
+
 def parse_request(
-    endpoint: Endpoint, raw: bytes, headers: Mapping[str, str] | None = None
+    endpoint: Endpoint, raw: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS
 ) -> InferenceRequest:
-    """Read a body; raises BadRequest that names the field and what it should be."""
+    """Read a body; raises BadRequest that names the field and what it should be.
+
+    `headers` are as ASGI has them: names in lower case.
+    """
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as exc:
@@ -74,8 +81,7 @@ def parse_request(
     if options is not None and not isinstance(options, dict):
         raise BadRequest("stream_options must be an object", param="stream_options")
     chat = endpoint is Endpoint.CHAT
-    headers = headers or {}
-    session = extras.session or headers.get("x-session-id")
+    session = extras.session or headers.get(b"x-session-id", b"").decode("latin-1")
     return InferenceRequest(
         endpoint=endpoint,
         model=model,
@@ -86,7 +92,7 @@ def parse_request(
         unit=session or _text(body, "safety_identifier") or _text(body, "user"),
         extras=extras,
         body=body,
-        debug=headers.get("x-turnout-debug", "0") != "0",
+        debug=headers.get(b"x-turnout-debug", b"0") != b"0",
     )
 
 
@@ -120,7 +126,7 @@ def _prompt(body: dict[str, Any]) -> str:
 
 def _extras(raw: object) -> Extras:
     if raw is None:
-        return Extras()
+        return _NO_EXTRAS
     if not isinstance(raw, dict):
         raise BadRequest("turnout must be an object", param="turnout")
     known = {"domain", "retrieval", "session", "log", "train"}

@@ -81,7 +81,8 @@ async def _arm(parts: Parts, receipt: str) -> str:
 
 
 async def _require_known(parts: Parts, receipt: str, param: str) -> None:
-    if parts.journal.holds(receipt):
+    # The journals first: a record leaves one once the store has it, so it cannot slip through.
+    if parts.journal.holds(receipt) or await _held_by_sibling(parts, receipt):
         return
     if not await asyncio.to_thread(parts.store.has_interaction, receipt):
         raise BadRequest(
@@ -90,6 +91,13 @@ async def _require_known(parts: Parts, receipt: str, param: str) -> None:
             code="unknown_receipt",
             status=404,
         )
+
+
+async def _held_by_sibling(parts: Parts, receipt: str) -> bool:
+    try:
+        return parts.siblings is not None and await parts.siblings.hold(receipt)
+    except TimeoutError as exc:
+        raise Overloaded("whose answer this is cannot be told now; send it again later") from exc
 
 
 def _identity(body: FeedbackBody, key: str) -> str:

@@ -34,6 +34,7 @@ async def readyz(parts: PartsDep) -> Health:
 
 @api.get("/metrics")
 async def metrics(parts: PartsDep) -> Response:
-    """Prometheus text format."""
+    """Prometheus text format; of all workers, whichever of them is asked."""
     set_gauges(parts)
-    return Response(parts.telemetry.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    text = await parts.siblings.metrics() if parts.siblings else parts.telemetry.render()
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -16,7 +16,7 @@ api = APIRouter(tags=["inference"])
 @api.post("/v1/route")
 async def route(request: Request, parts: PartsDep, caller: CallerDep) -> dict[str, Any]:
     """What would happen to this chat request: target, probabilities, arm and passages."""
-    parsed = parse_request(Endpoint.CHAT, await request.body(), request.headers)
+    parsed = parse_request(Endpoint.CHAT, await request.body(), dict(request.headers.raw))
     return describe(parts.pipeline.preview(parsed, caller.key))
 
 

@@ -21,10 +21,13 @@ from adapters.journal import Journal
 
 @dataclass(frozen=True)
 class Line:
-    """A small record."""
+    """A small piece of feedback."""
 
     id: str
     text: str = ""
+    interaction_id: str = ""
+    created: float = 0
+    metric: str = ""
 
 
 def drained(folder: Path) -> list[str]:
@@ -33,19 +36,19 @@ def drained(folder: Path) -> list[str]:
     journal = Journal(folder)
     journal.drain(partial(deliver, sink=found.extend))
     journal.close()
-    return [record.id for record in found]
+    return [record.row.id for record in found]
 
 
 def test_records_arrive_once_and_in_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path, segment_bytes=200)
     found: list[Record] = []
     for number in range(25):
-        journal.append("interaction", Line(str(number)))
+        journal.append("feedback", Line(str(number)))
         if number % 10 == 0:
             journal.drain(partial(deliver, sink=found.extend))
     assert journal.holds("24") and not journal.holds("0")
     journal.drain(partial(deliver, sink=found.extend))
-    assert [record.id for record in found] == [str(number) for number in range(25)]
+    assert [record.row.id for record in found] == [str(number) for number in range(25)]
     assert journal.pending == 0
     assert len(list(tmp_path.glob("*.jsonl"))) == 1, "delivered segments are deleted"
     journal.close()
@@ -54,7 +57,7 @@ def test_records_arrive_once_and_in_order(tmp_path: Path) -> None:
 def test_a_store_that_is_down_loses_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path, segment_bytes=100)
     for number in range(20):
-        journal.append("interaction", Line(str(number)))
+        journal.append("feedback", Line(str(number)))
 
     def broken(_records: list[Record]) -> None:
         raise ConnectionError("down")
@@ -64,7 +67,7 @@ def test_a_store_that_is_down_loses_nothing(tmp_path: Path) -> None:
     assert journal.pending == 20
     found: list[Record] = []
     journal.drain(partial(deliver, sink=found.extend))
-    assert [record.id for record in found] == [str(number) for number in range(20)]
+    assert [record.row.id for record in found] == [str(number) for number in range(20)]
     journal.close()
 
 
@@ -75,10 +78,10 @@ def test_a_killed_process_loses_nothing_it_had_appended(tmp_path: Path) -> None:
         from dataclasses import make_dataclass
         from pathlib import Path
         from adapters.journal import Journal
-        Line = make_dataclass("Line", ["id"])
+        Line = make_dataclass("Line", ["id", "interaction_id", "created", "metric"])
         journal = Journal(Path(sys.argv[1]), segment_bytes=500)
         for number in range(10**6):
-            journal.append("interaction", Line(str(number)))
+            journal.append("feedback", Line(str(number), "", 0, ""))
             print(number, flush=True)
         """
     )
@@ -99,7 +102,7 @@ def test_a_killed_process_loses_nothing_it_had_appended(tmp_path: Path) -> None:
 
 def test_a_living_process_keeps_its_segments(tmp_path: Path) -> None:
     alive = Journal(tmp_path)
-    alive.append("interaction", Line("mine"))
+    alive.append("feedback", Line("mine"))
     assert drained(tmp_path) == []
     alive.close()
     assert drained(tmp_path) == ["mine"]
@@ -111,37 +114,37 @@ def test_damaged_lines_are_set_aside_and_the_rest_arrives(
     tmp_path_factory: pytest.TempPathFactory, torn: bytes
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
-    line = b'{"kind":"interaction","id":"%d"}\n'
+    line = b'{"kind":"feedback","id":"%d","interaction_id":"a","created":1,"metric":"m"}\n'
     middle = torn.replace(b"\n", b"") + b"\n"
-    (folder / "0-1.jsonl").write_bytes(line % 1 + middle + line % 2 + b'{"kind":"inter')
+    (folder / "0-1.jsonl").write_bytes(line % 1 + middle + line % 2 + b'{"kind":"feedb')
     assert [i for i in drained(folder) if i in ("1", "2")] == ["1", "2"]
     assert (folder / "damaged.log").read_bytes() == (middle if middle.strip() else middle)
 
 
 def test_a_full_disk_drops_the_record_and_keeps_the_journal_whole(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.append("interaction", Line("before"))
+    journal.append("feedback", Line("before"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     size = next(tmp_path.glob("*.jsonl")).stat().st_size
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, hard))
         with pytest.raises(JournalFull, match=os.strerror(27)):
-            journal.append("interaction", Line("does not fit", "x" * 100))
+            journal.append("feedback", Line("does not fit", "x" * 100))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
-    journal.append("interaction", Line("after"))
+    journal.append("feedback", Line("after"))
     assert journal.dropped == 1
     journal.close()
     assert drained(tmp_path) == ["before", "after"]
 
 
 def test_the_limit_bounds_what_waits(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, limit_bytes=100)
-    journal.append("interaction", Line("fits"))
-    with pytest.raises(JournalFull, match="the limit is 100"):
-        journal.append("interaction", Line("x", "y" * 100))
+    journal = Journal(tmp_path, limit_bytes=150)
+    journal.append("feedback", Line("fits"))
+    with pytest.raises(JournalFull, match="the limit is 150"):
+        journal.append("feedback", Line("x", "y" * 100))
     journal.drain(partial(deliver, sink=lambda _records: None))
-    journal.append("interaction", Line("fits again", "y" * 20))
+    journal.append("feedback", Line("fits again", "y" * 20))
     journal.close()

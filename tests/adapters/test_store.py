@@ -3,17 +3,21 @@
 import threading
 from pathlib import Path
 
-import orjson
+import msgspec
 import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.script import ScriptDirectory
+from alembic.migration import MigrationContext
+from msgspec.json import encode
 
-from adapters import store as store_module
-from adapters import tables
-from adapters.delivery import Record
+from adapters import schema, tables
+from adapters.delivery import FeedbackRow, InteractionRow, Record
 from adapters.errors import StoreUnavailable
+from adapters.intake import SqliteIntake
 from adapters.interactions import Feedback, Interaction, Outcome
-from adapters.store import HEAD, Store
+from adapters.store import Store
 
 
 def interaction(receipt: str, **changes: object) -> Interaction:
@@ -52,9 +56,10 @@ def interaction(receipt: str, **changes: object) -> Interaction:
 
 def records(*items: Interaction | Feedback) -> list[Record]:
     """What the journal makes of these."""
-    kinds = {Interaction: "interaction", Feedback: "feedback"}
+    rows = {Interaction: InteractionRow, Feedback: FeedbackRow}
     return [
-        Record(kinds[type(item)], item.to_record(), orjson.dumps(item).decode()) for item in items
+        Record(msgspec.convert(item, rows[type(item)], from_attributes=True), encode(item).decode())
+        for item in items
     ]
 
 
@@ -87,12 +92,44 @@ def test_only_changes_raise_the_revision(store: Store) -> None:
     assert store.revision() == before + 1
 
 
-def test_the_newest_migration_is_the_one_the_store_expects() -> None:
+def migrate(url: str, revision: str) -> None:
+    """What an earlier version of this code would have left at `url`."""
     config = Config()
-    config.set_main_option(
-        "script_location", str(Path(store_module.__file__).parent / "migrations")
-    )
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+    folder = Path(schema.__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder))
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def indexes(connection: sa.Connection) -> set[str]:
+    made = "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    return set(connection.execute(sa.text(made)).scalars())
+
+
+def test_a_new_database_is_like_one_that_was_migrated(tmp_path: Path) -> None:
+    found = []
+    for name in ("new", "old"):
+        url = f"sqlite:///{tmp_path}/{name}.db"
+        if name == "old":
+            migrate(url, "0001")
+        store = Store(url)
+        with store.transaction() as connection:
+            context = MigrationContext.configure(connection)
+            assert compare_metadata(context, tables.metadata) == []
+            found.append((context.get_current_revision(), indexes(connection), store.revision()))
+        store.close()
+    assert found[0] == found[1]
+
+
+def test_an_upgrade_keeps_what_was_recorded(tmp_path: Path) -> None:
+    migrate(f"sqlite:///{tmp_path}/old.db", "0001")
+    SqliteIntake(f"{tmp_path}/old.db").take(records(interaction("a")))
+    store = Store(f"sqlite:///{tmp_path}/old.db")
+    assert [judged.interaction.id for judged in store.judged()] == ["a"]
+    store.close()
 
 
 def test_processes_that_start_together_migrate_once(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import StaticEncoder
 from retrieval.documents import Document, read_documents
+from retrieval.encoder import StaticEncoder
 from retrieval.errors import DocumentError
 from retrieval.evaluate import evaluate, ndcg, read_judgements, recall, reciprocal_rank
 

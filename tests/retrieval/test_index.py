@@ -1,17 +1,20 @@
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from retrieval import Passage, Retriever, StaticEncoder
 from retrieval.documents import Document
-from retrieval.encoder import normalised
-from retrieval.errors import IndexingError
+from retrieval.encoder import StaticEncoder, normalised
+from retrieval.errors import EncoderError, IndexingError
 from retrieval.index import FLAT_LIMIT, IndexManifest, PassageIndex
 from retrieval.ingest import ingest
 from retrieval.lexical import LexicalIndex, terms
+from retrieval.passages import Passage
+from retrieval.retriever import Retriever
 from retrieval.versions import Pointer, rollback
 
 COFFEE = [
@@ -92,9 +95,9 @@ def test_the_same_documents_make_no_new_version_and_the_same_bytes(
 
 
 def test_a_running_retriever_follows_ingest_and_rollback(
-    tmp_path: Path, encoder: StaticEncoder
+    tmp_path: Path, encoder: StaticEncoder, encoder_folder: Path
 ) -> None:
-    retriever = Retriever(tmp_path, encoder)
+    retriever = Retriever(tmp_path, encoder_folder)
     assert retriever.search("coffee", "loud pump") == []
     first = ingest(COFFEE[:2], domain="coffee", root=tmp_path, encoder=encoder)
     retriever.refresh()
@@ -113,18 +116,38 @@ def test_a_running_retriever_follows_ingest_and_rollback(
         rollback(tmp_path, "coffee")
 
 
+def test_what_searching_takes_is_imported_with_the_first_index(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from retrieval.retriever import Retriever; "
+        "Retriever(Path(sys.argv[1]), Path('/no/model')).refresh(); "
+        "sys.exit(bool({'faiss', 'numpy', 'tokenizers'} & sys.modules.keys()))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_a_broken_encoder_stops_the_start_but_nothing_that_runs(
+    tmp_path: Path, encoder: StaticEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    retriever = Retriever(tmp_path, tmp_path / "no-model")
+    ingest(COFFEE, domain="coffee", root=tmp_path, encoder=encoder)
+    retriever.refresh()
+    assert retriever.versions() == {} and "model.safetensors is missing" in caplog.text
+    with pytest.raises(EncoderError, match="model.safetensors is missing"):
+        Retriever(tmp_path, tmp_path / "no-model")
+
+
 def test_nothing_relevant_is_kept_out_by_the_least_score(
-    tmp_path: Path, encoder: StaticEncoder
+    tmp_path: Path, encoder: StaticEncoder, encoder_folder: Path
 ) -> None:
     ingest(COFFEE, domain="coffee", root=tmp_path, encoder=encoder)
-    retriever = Retriever(tmp_path, encoder)
+    retriever = Retriever(tmp_path, encoder_folder)
     assert retriever.search("coffee", "pump", min_score=0.2)[0].doc_id == "pump"
     assert retriever.search("coffee", "divorce lawyer in Ohio", min_score=0.2) == []
     assert retriever.search("coffee", "  ") == retriever.search("coffee", "pump", top_k=0) == []
 
 
 def test_another_encoder_is_refused_and_the_log_says_so(
-    tmp_path: Path, encoder: StaticEncoder, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, encoder: StaticEncoder, encoder_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = ingest(COFFEE, domain="coffee", root=tmp_path, encoder=encoder)
     folder = tmp_path / "coffee" / manifest.version
@@ -132,7 +155,7 @@ def test_another_encoder_is_refused_and_the_log_says_so(
     (folder / "manifest.json").write_text(json.dumps({**row, "encoder_digest": "f" * 64}))
     with pytest.raises(IndexingError, match="built with encoder ffffffff, the one in use is"):
         PassageIndex.open(folder, encoder)
-    assert Retriever(tmp_path, encoder).versions() == {}
+    assert Retriever(tmp_path, encoder_folder).versions() == {}
     assert "the index of coffee was not opened" in caplog.text
 
 
@@ -148,10 +171,10 @@ def test_another_encoder_is_refused_and_the_log_says_so(
     ],
 )
 def test_a_broken_index_is_an_error_and_the_serving_one_stays(
-    tmp_path: Path, encoder: StaticEncoder, name: str, content: bytes
+    tmp_path: Path, encoder: StaticEncoder, encoder_folder: Path, name: str, content: bytes
 ) -> None:
     first = ingest(COFFEE[:2], domain="coffee", root=tmp_path, encoder=encoder)
-    retriever = Retriever(tmp_path, encoder)
+    retriever = Retriever(tmp_path, encoder_folder)
     second = ingest(COFFEE, domain="coffee", root=tmp_path, encoder=encoder)
     (tmp_path / "coffee" / second.version / name).write_bytes(content)
     with pytest.raises(IndexingError, match="coffee"):
@@ -170,16 +193,18 @@ def test_a_domain_cannot_name_another_folder(
 
 @pytest.mark.parametrize("version", ["../../etc", "v1", "v1-0123456g", "v1-01234567\n"])
 def test_a_version_cannot_name_another_folder(
-    tmp_path: Path, encoder: StaticEncoder, version: str
+    tmp_path: Path, encoder: StaticEncoder, encoder_folder: Path, version: str
 ) -> None:
     ingest(COFFEE, domain="coffee", root=tmp_path, encoder=encoder)
     with pytest.raises(IndexingError, match="not an index version"):
-        Retriever(tmp_path, encoder).search("coffee", "pump", version=version)
+        Retriever(tmp_path, encoder_folder).search("coffee", "pump", version=version)
 
 
-def test_searches_go_on_while_indexes_change(tmp_path: Path, encoder: StaticEncoder) -> None:
+def test_searches_go_on_while_indexes_change(
+    tmp_path: Path, encoder: StaticEncoder, encoder_folder: Path
+) -> None:
     ingest(COFFEE, domain="coffee", root=tmp_path, encoder=encoder)
-    retriever = Retriever(tmp_path, encoder)
+    retriever = Retriever(tmp_path, encoder_folder)
     stop, failures = threading.Event(), []
 
     def search() -> None:

@@ -3,8 +3,8 @@ import copy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval import Passage, ground
-from retrieval.prompt import INSTRUCTION, sources_block
+from retrieval.passages import Passage
+from retrieval.prompt import INSTRUCTION, ground, sources_block
 
 PASSAGES = [
     Passage("pump#0", "pump", "Pump", "Bleed it.", 0.9),

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypedDict
 
-import aiohttp
 import anyio
 from anyio.abc import TaskGroup
 from fastapi import FastAPI
@@ -100,15 +99,12 @@ async def _open_parts(
     stack.callback(drainer.close)
     telemetry = Telemetry()
     siblings = Siblings(place, telemetry, journal) if place else None
-    session = await stack.enter_async_context(
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True)
-    )
     tasks = await stack.enter_async_context(_endless_tasks())
     registry = Registry(store, settings.versions)
     upstream = Upstream()
     stack.callback(upstream.close)
     tasks.start_soon(upstream.sweep_forever)
-    fleet = Fleet(session, catalog, registry.obtain, tasks)
+    fleet = Fleet(catalog, registry.obtain, tasks)
     fleet.follow()
     parts = Parts(
         catalog=catalog,

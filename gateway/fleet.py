@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 
-import aiohttp
 import anyio
 from anyio.abc import TaskGroup
 
@@ -14,6 +13,7 @@ from adapters.manifest import Manifest
 from adapters.reconcile import Limits, Reconciler
 from adapters.registry import Version
 from gateway.catalog import LiveCatalog
+from gateway.inquiry import ask
 from gateway.settings import Engine
 
 logger = logging.getLogger(__name__)
@@ -23,19 +23,16 @@ class Fleet:
     """One pool per engine name, and the tasks that keep it.
 
     Args:
-        session: shared by every client, not closed here.
         obtain: brings a version's files to this host and checks them.
         tasks: where the pools' endless work runs.
     """
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
         catalog: LiveCatalog,
         obtain: Callable[[Version], Manifest],
         tasks: TaskGroup,
     ) -> None:
-        self._session = session
         self._catalog = catalog
         self._obtain = obtain
         self._tasks = tasks
@@ -78,7 +75,7 @@ class Fleet:
         remote = engine().kind == "openai"
         reconciler = Reconciler(
             pool,
-            connect=lambda url: EngineClient(self._session, url, engine().bearer),
+            connect=lambda url: EngineClient(ask, url, engine().bearer),
             desired=lambda: self._catalog.now.desired(name),
             limits=lambda: _limits(engine()),
             obtain=self._obtain,

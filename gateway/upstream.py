@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections import defaultdict
 from collections.abc import Awaitable
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -72,7 +72,12 @@ class Upstream:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._idle: defaultdict[_Origin, list[Connection]] = defaultdict(list)
         self._busy: set[Connection] = set()
-        self._tls = tls or ssl.create_default_context()
+        self._given_tls = tls
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made when first needed: it holds every certificate of the system."""
+        return self._given_tls or ssl.create_default_context()
 
     async def open(
         self, url: str, body: bytes, *, engine: Engine, request_id: str, patience: float

@@ -6,8 +6,6 @@ from typing import Any, Protocol
 
 import click
 import orjson
-from rich.console import Console
-from rich.table import Table
 
 from adapters.artifacts import Artifacts
 
@@ -37,6 +35,10 @@ def show_json(value: Any) -> None:
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows for people; empty cells for None."""
+    # Here, as the gateway's process imports this module and never prints a table.
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*columns)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))

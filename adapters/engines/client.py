@@ -6,20 +6,34 @@ vLLM's endpoints (vllm/entrypoints/openai/api_server.py, serving_models.py) and 
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 import orjson
 
-from adapters.errors import EngineError, EngineTimeout
+from adapters.errors import EngineError
 
-_SHORT = aiohttp.ClientTimeout(total=5)
-_LOAD = aiohttp.ClientTimeout(total=60)
+_SHORT, _LOAD = 5.0, 60.0  # seconds for the whole answer
 _GAUGE = re.compile(r"^vllm:num_requests_(?:running|waiting)\{[^}]*\} (\S+)$", re.MULTILINE)
 _LORAS = re.compile(
     r'^vllm:lora_requests_info\{[^}]*running_lora_adapters="([^"]*)"[^}]*\} (\S+)$', re.MULTILINE
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An HTTP request without redirects; `seconds` bounds the whole answer."""
+
+    method: str
+    url: str
+    body: bytes
+    key: str | None
+    seconds: float
+
+
+# Returns status and body; raises EngineTimeout or EngineError when no answer comes.
+Ask = Callable[[Question], Awaitable[tuple[int, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +54,12 @@ class Business:
 
 
 class EngineClient:
-    """One replica at `url`. The session is shared and not closed here."""
+    """One replica at `url`, asked through `ask`."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, key: str | None = None) -> None:
-        self._session = session
+    def __init__(self, ask: Ask, url: str, key: str | None = None) -> None:
+        self._ask = ask
         self.url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._key = key
 
     async def health(self) -> None:
         """Raises EngineError unless `/health` says that the engine is well."""
@@ -102,26 +116,21 @@ class EngineClient:
             )
 
     async def _text(
-        self, method: str, path: str, body: dict[str, object] | None, limits: aiohttp.ClientTimeout
+        self, method: str, path: str, body: dict[str, object] | None, seconds: float
     ) -> str:
         """The answer's text; raises EngineError for any status but 200 and when none comes."""
-        try:
-            async with self._session.request(
-                method, self.url + path, json=body, headers=self._headers, timeout=limits
-            ) as answer:
-                text = await answer.text(errors="replace")
-        except TimeoutError as exc:
-            raise EngineTimeout(f"{self.url}{path}: no answer within {limits.total} s") from exc
-        except aiohttp.ClientError as exc:
-            raise EngineError(f"{self.url}{path}: {exc or type(exc).__name__}") from exc
-        if answer.status != 200:
-            raise EngineError(f"{self.url}{path}: {answer.status} {text[:300]}", answer.status)
+        content = b"" if body is None else orjson.dumps(body)
+        question = Question(method, self.url + path, content, self._key, seconds)
+        status, answer = await self._ask(question)
+        text = answer.decode(errors="replace")
+        if status != 200:
+            raise EngineError(f"{self.url}{path}: {status} {text[:300]}", status)
         return text
 
     async def _json(
-        self, method: str, path: str, body: dict[str, object] | None, limits: aiohttp.ClientTimeout
+        self, method: str, path: str, body: dict[str, object] | None, seconds: float
     ) -> dict[str, object]:
-        text = await self._text(method, path, body, limits)
+        text = await self._text(method, path, body, seconds)
         try:
             parsed = orjson.loads(text)
         except orjson.JSONDecodeError as exc:

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # A busy engine may be slow to say that it is well; one that stays silent this often is not.
 _SILENCES = 3
+# Replicas looked at per interval, so that many cost no more than some; requests find out sooner.
+_LOOKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Reconciler:
         desired: what the pool should serve, as of now.
         limits: what the engine allows, as of now.
         obtain: brings a version's files to this host and checks them; blocks, called in a thread.
-        interval: seconds between rounds; a lost version or a change of aliases starts one at once.
+        interval: seconds between rounds, more in a large pool; a lost version or a change of
+            aliases starts one at once.
         loads: most loads at once in the whole pool.
     """
 
@@ -93,7 +96,8 @@ class Reconciler:
             except Exception:  # the loop must survive: without it this replica is lost for good
                 logger.exception("reconciling %s failed", replica.url)
             try:
-                async with asyncio.timeout(self._interval):
+                rounds = max(1.0, len(self._pool.replicas) / _LOOKS)
+                async with asyncio.timeout(self._interval * rounds):
                     await replica.wake.wait()
             except TimeoutError:
                 pass  # nobody called: the next round is due

@@ -99,7 +99,17 @@ class Catalog:
         return list(dict.fromkeys((*self.live_versions(domain), *passed)))
 
     def desired(self, engine: str) -> Desired:
-        """What an engine's replicas should serve."""
+        """What an engine's replicas should serve; worked out once, as every replica is held to it
+        every second."""
+        if engine not in self._desired:
+            self._desired[engine] = self._desire(engine)
+        return self._desired[engine]
+
+    @cached_property
+    def _desired(self) -> dict[str, Desired]:
+        return {}
+
+    def _desire(self, engine: str) -> Desired:
         domains = [name for name, home in self.domains.items() if home.engine.name == engine]
         live = [self._live(name) for name in domains]
         return Desired(

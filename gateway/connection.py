@@ -55,6 +55,11 @@ class Connection(asyncio.Protocol):
         """Whether it may carry another request."""
         return self.open and self.complete and self._reusable and not self._surplus
 
+    @property
+    def unread(self) -> bool:
+        """Whether more of the answer has arrived than was read."""
+        return bool(self._chunks)
+
     # What the pipeline does
 
     def send(self, head: bytes, body: bytes, patience: float) -> None:
@@ -161,6 +166,9 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         if self._surplus:
+            return
+        if self.ended is not None:  # only the end was still to come
+            self.abort()
             return
         self._chunks.append(body)
         self._buffered += len(body)

@@ -118,7 +118,7 @@ class Upstream:
 
     def await_end(self, origin: _Origin, connection: Connection) -> None:
         """Take a connection back as soon as its answer has ended, which is expected any moment."""
-        if connection.complete or not connection.open:
+        if connection.complete or not connection.open or connection.unread:
             self.put_back(origin, connection)
         else:
             connection.patience = _END_SECONDS

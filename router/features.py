@@ -8,15 +8,17 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 from msgspec import Struct
 
 from router.errors import ArtefactError
 
 # A question stands at the beginning or the end of a long text; what is between is its material.
-HEAD_CHARACTERS = 1_200
-TAIL_CHARACTERS = 400
+HEAD_CHARACTERS = 1_000
+TAIL_CHARACTERS = 300
 WORD = re.compile(r"[^\W_]+")
 MAX_WORD = 40
 # Unknown words cost ten times what known ones do; past this many the text says little anyway.
@@ -52,6 +54,13 @@ class Vocabulary:
         self.pairs = _rows(pairs)
         self.fragments = _rows(fragments)
         self.pieces = _rows(pieces)
+        # Two numbers are looked up faster than a text that must be put together first.
+        self._pairs_by_rows = {
+            self.words[first] * len(self.words) + self.words[second]: row
+            for pair, row in self.pairs.items()
+            for first, second in (pair.split(),)
+            if first in self.words and second in self.words
+        }
 
     @classmethod
     def load(cls, file: Path) -> "Vocabulary":
@@ -68,16 +77,22 @@ class Vocabulary:
 
     def features(self, text: str) -> Features:
         found = words_of(text)
-        known, rows, unseen = self.words.get, [], []
-        for word in dict.fromkeys(found):
-            row = known(word)
-            if row is None:
-                unseen.append(word)
-            else:
-                rows.append(row)
-        known = self.pairs.get
-        pairs = {row for pair in pairs_of(found) if (row := known(pair)) is not None}
-        return Features(rows, unseen[:MAX_UNSEEN], sorted(pairs))
+        rows = list(map(self.words.get, found))
+        known, count = self._pairs_by_rows.get, len(self.words)
+        pairs = {
+            pair
+            for first, second in pairwise(rows)
+            if first is not None
+            and second is not None
+            and (pair := known(first * count + second)) is not None
+        }
+        words = dict.fromkeys(rows)
+        unseen: list[str] = []
+        if None in words:
+            del words[None]
+            unknown = (word for word, row in zip(found, rows, strict=True) if row is None)
+            unseen = list(dict.fromkeys(unknown))[:MAX_UNSEEN]
+        return Features(cast(list[int], list(words)), unseen, sorted(pairs))
 
     def fragments_of(self, word: str) -> list[int]:
         """Rows of the known fragments of a word."""

@@ -63,6 +63,7 @@ class Pool:
         self._account = Account()
         self._waiting: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self._weighed = 0.0
         # Who serves a version, None standing for the base; forgotten when any state changes.
         self._serving: dict[str | None, Ring | None] = {}
         self._rings: dict[tuple[str, ...], Ring] = {}
@@ -108,7 +109,10 @@ class Pool:
         return Lease(replica, version, why)
 
     def weigh(self) -> None:
-        """Let shares follow what was measured since the last time."""
+        """Let shares follow what was measured since the last time, at most once a second."""
+        if time.monotonic() - self._weighed < 1:
+            return
+        self._weighed = time.monotonic()
         weigh(list(self.replicas.values()))
         for ring in self._rings.values():
             ring.weigh()

@@ -5,7 +5,7 @@
 
 #include "wire.h"
 
-enum { MOST_ADAPTERS = 128, MOST_REPLICAS = 16 };
+enum { MOST_ADAPTERS = 128, MOST_REPLICAS = 64 };
 
 typedef struct {
     char name[160], path[1024];

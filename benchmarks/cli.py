@@ -3,6 +3,7 @@
 import click
 
 from benchmarks.clients.cli import clients
+from benchmarks.experiments.cli import experiments
 from benchmarks.flat.cli import flat
 from benchmarks.gateway.cli import gateway
 from benchmarks.retrieval import retrieval
@@ -15,5 +16,5 @@ def bench() -> None:
     """Benchmarks, with ratios measured in one run."""
 
 
-for verb in (clients, flat, gateway, retrieval, router, swap):
+for verb in (clients, experiments, flat, gateway, retrieval, router, swap):
     bench.add_command(verb)

@@ -63,9 +63,7 @@ def experiments(experiments: int, looks: int, seed: int, plot: Path | None, as_j
 
 def _show(report: Report) -> None:
     console, found = Console(), report.as_json()
-    table = Table(
-        "metric", "A/A", "A/A, peeking", "units", "of fixed", "power", "mean units at 2x, of fixed"
-    )
+    table = Table("metric", "A/A", "peeking", "units", "/ fixed", "power", "2x: units / fixed")
     for row in found["metrics"]:
         table.add_row(
             row["metric"] if row["ok"] else f"[bold]{row['metric']}",

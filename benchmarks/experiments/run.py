@@ -11,7 +11,8 @@ from adapters.experiments.statistics.populations import Amount, Population, Prop
 from adapters.experiments.statistics.power import (
     expected_fraction,
     fixed_drift,
-    horizon,
+    plan,
+    plan_information,
     sequential_drift,
 )
 from adapters.experiments.statistics.sample_ratio import SampleRatioTest
@@ -40,10 +41,12 @@ class Metric:
     population: Population
     effect: float
     adjusted: bool = False
+    by_information: bool = False
 
 
 METRICS = {
     "proportion": Metric(Proportion(0.3), 0.05),
+    "by information": Metric(Proportion(0.3), 0.05, by_information=True),
     "rare proportion": Metric(Proportion(0.02), 0.01),
     "mean": Metric(Amount(mean=2.0, deviation=2.0), 0.2),
     "ratio": Metric(RequestRate(rate=0.2, requests=5.0, spread=0.2), 0.04),
@@ -52,10 +55,11 @@ METRICS = {
 # A/A tests where the normal approximation is worst: few events, heavy tails, arms of unequal size,
 # and looks past the horizon.
 HARD = {
-    "2 %, 200 a side": (Proportion(0.02), Design(Horizon(200, 200))),
-    "2 %, 1 against 19": (Proportion(0.02), Design(Horizon(9500, 500))),
-    "tail, 500 a side": (Amount(1.0, 4.0), Design(Horizon(500, 500))),
-    "tail, 1 against 19": (Amount(1.0, 4.0), Design(Horizon(9500, 500))),
+    "2 %, 300 a side": (Proportion(0.02), Design(Horizon(300, 300))),
+    "2 %, 100 against 1,900": (Proportion(0.02), Design(Horizon(1900, 100))),
+    "50 %, 100 against 9,900": (Proportion(0.5), Design(Horizon(9900, 100))),
+    "heavy tail, 500 a side": (Amount(1.0, 4.0), Design(Horizon(500, 500))),
+    "heavy tail, 500 against 9,500": (Amount(1.0, 4.0), Design(Horizon(9500, 500))),
     "to 5 horizons": (Proportion(0.3), Design(Horizon(1000, 1000), looks=500, span=5.0)),
 }
 
@@ -147,14 +151,16 @@ def run(experiments: int, looks: int, seed: int, say: Say) -> Report:
 
 
 def _row(name: str, metric: Metric, experiments: int, looks: int, seed: int, say: Say) -> Row:
-    variance, effect = metric.population.unit_variance, metric.effect
-    fixed = horizon((variance, variance), effect, fixed_drift(TEST.alpha, POWER))
+    effect, population = metric.effect, metric.population
+    variances = population.unit_variance(), population.unit_variance(effect)
+    fixed = plan(variances, effect, fixed_drift(TEST.alpha, POWER))
     drift = sequential_drift(TEST, POWER, looks)
-    planned = horizon((variance, variance), effect, drift)
-    design = Design(planned, looks, test=TEST, adjusted=metric.adjusted)
+    planned = plan(variances, effect, drift)
+    information = plan_information(effect, drift) if metric.by_information else None
+    design = Design(planned, looks, 1.0, TEST, metric.adjusted, information)
     none, one, two = (
         simulate(
-            metric.population,
+            population,
             design,
             times * effect,
             experiments=experiments,
@@ -168,12 +174,12 @@ def _row(name: str, metric: Metric, experiments: int, looks: int, seed: int, say
 
 
 def _sample_ratio(experiments: int, seed: int, say: Say) -> dict[str, Any]:
-    """Promised 50/50: a true 48/52 for three times the units, a true 50/50, and exact counts."""
+    """Promised 50/50: a true 48/52 for four times the units, a true 50/50, and exact counts."""
     test, even = SampleRatioTest(), (1.0, 1.0)
     off = simulate_sample_ratio(
         even,
         (0.48, 0.52),
-        units=3 * SAMPLE_RATIO_UNITS,
+        units=4 * SAMPLE_RATIO_UNITS,
         experiments=experiments,
         seed=seed,
         progress=lambda done, total: say("48/52", done, total),

@@ -5,6 +5,7 @@ is whatever was randomised (session, user, key, request); it brings three number
 or a ratio's numerator; x, a ratio's denominator; c, a covariate from before the experiment.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -14,9 +15,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-# Below so many units an arm's variance counts as no smaller than that of both arms taken together:
-# an arm that has not met its rare events yet looks surer than it is. Above, the floor sinks as 1/n.
+# A small arm that has not met its rare events yet looks surer than it is: without a floor under its
+# variance, A/A tests of a 2 % rate with 100 units against 1,900 reject in 48 % of cases, with it in
+# under 5 %. Up to so many units the floor is full; above, it sinks as 1/n.
 FULL_FLOOR_UNITS = 1000
+# The floor between arms of one size: arms that never vary, and differ, must be told apart.
+LEAST_FLOOR = 0.1
 
 
 class Estimand(StrEnum):
@@ -146,12 +150,59 @@ def difference(
         values = tuple(value + middle for value in values)
     units = tuple(_units(arm, estimand) for arm in arms)
     variances = tuple(_quadratic(g, arm.covariance) for g, arm in zip(gradients, arms, strict=True))
-    floor = _pooled_variance(values, variances, units)
-    left, right = (
-        Estimate(v, np.maximum(s, floor * np.minimum(1, FULL_FLOOR_UNITS / np.maximum(n, 1))), n)
-        for v, s, n in zip(values, variances, units, strict=True)
+    pooled = _pooled_variance(values, variances, units)
+    estimates = [
+        Estimate(value, np.maximum(variance, pooled * _floor(own, other)), own)
+        for value, variance, own, other in zip(
+            values, variances, units, reversed(units), strict=True
+        )
+    ]
+    return Effect(estimates[0], estimates[1])
+
+
+def stratified(effects: Sequence[Effect]) -> Effect:
+    """One effect of disjoint strata, such as the periods between changes of the weights.
+
+    Arms that got different shares at different times differ by the time as well (Simpson's
+    paradox; Kohavi, Tang & Xu 2020, chapter 3), so compare within periods and average. The weights
+    are n_c n_t / (n_c + n_t), as Cochran's (1954) and Mantel & Haenszel's (1959); they add up over
+    looks, so the sequential test applies. Strata below two units in an arm have no weight.
+
+    Raises ValueError without a stratum.
+    """
+    if not effects:
+        raise ValueError("no stratum to average over")
+    weights = []
+    for effect in effects:
+        left, right = effect.control.units, effect.treatment.units
+        counts = (left >= 2) & (right >= 2)
+        weights.append(np.where(counts, _over(left * right, left + right, 0.0), 0.0))
+    total = np.sum(weights, axis=0)
+    shares = [_over(weight, total, 0.0) for weight in weights]
+    return Effect(
+        _average([effect.control for effect in effects], shares),
+        _average([effect.treatment for effect in effects], shares),
     )
-    return Effect(left, right)
+
+
+def _average(parts: Sequence[Estimate], shares: Sequence[Array]) -> Estimate:
+    value, variance, units = (np.zeros_like(shares[0]) for _ in range(3))
+    for part, share in zip(parts, shares, strict=True):
+        used = np.where(share > 0, part.units, 0.0)
+        value = value + share * part.value
+        variance = variance + share**2 * _over(part.unit_variance, used, 0.0)
+        units = units + used
+    return Estimate(value, variance * units, units)
+
+
+def _floor(own: Array, other: Array) -> Array:
+    """The share of both arms' variance below which an arm's own is not believed.
+
+    Nearly all while an arm is small beside the other, little between arms alike: there chance
+    favours neither side, and the floor would only cost power.
+    """
+    beside = np.clip(1 - own / np.maximum(other, 1), LEAST_FLOOR, 1.0)
+    return np.asarray(beside * np.minimum(1.0, FULL_FLOOR_UNITS / np.maximum(own, 1)))
 
 
 def _gradient(moments: Moments, estimand: Estimand) -> tuple[Array, Array]:
@@ -173,7 +224,7 @@ def _units(moments: Moments, estimand: Estimand) -> Array:
 
 def _quadratic(gradient: Array, covariance: Array) -> Array:
     value = np.einsum("...i,...ij,...j->...", gradient, covariance, gradient)
-    return np.maximum(value, 0.0)  # rounding may leave a tiny negative
+    return np.asarray(np.maximum(value, 0.0))  # rounding may leave a tiny negative
 
 
 def _theta(arms: tuple[Moments, ...], gradients: tuple[Any, ...]) -> Array:

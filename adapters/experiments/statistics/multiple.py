@@ -9,7 +9,7 @@ decisions in A/B tests with multiple metrics"):
 - *Better on some slice*: Holm over the slices, or intervals at alpha / slices.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,14 +17,15 @@ import numpy.typing as npt
 from scipy.stats import chi2
 
 from adapters.errors import InvalidExperiment
-from adapters.experiments.statistics.moments import Array, Effect, Estimand, Moments, difference
+from adapters.experiments.statistics.moments import Array, Estimand, Moments, difference
 from adapters.experiments.statistics.sequential import (
     Direction,
     Horizon,
+    InformationHorizon,
     Look,
     SequentialTest,
     Standing,
-    standing,
+    judge,
 )
 
 
@@ -114,7 +115,7 @@ class Slices:
 def by_slice(
     test: SequentialTest,
     slices: Mapping[str, tuple[Moments, Moments]],
-    horizon: Horizon,
+    horizon: Horizon | InformationHorizon,
     *,
     estimand: Estimand = Estimand.MEAN,
     direction: Direction = Direction.HIGHER,
@@ -128,45 +129,38 @@ def by_slice(
     """
     each = together(test, len(slices))
     whole = [sum((arms[side] for arms in slices.values()), Moments.none()) for side in (0, 1)]
+    units = max(1.0, sum(float(arm.n) for arm in whole))
     looks, variances, contrasts = [], [], []
     for arms in slices.values():
-        others = tuple(all_ - own for all_, own in zip(whole, arms, strict=True))
-        here = difference(*arms, estimand, adjusted=adjusted)
-        rest = difference(*others, estimand, adjusted=adjusted)
-        looks.append(each.look(here, _scaled(horizon, arms, whole)))
-        variances.append(here.variance if looks[-1].fraction > 0 else np.inf)
-        contrasts.append(_contrast(test, (here, rest), horizon, whole))
+        # A share of no units would be no horizon; such a slice is below the minimum anyway.
+        share = max(1.0, sum(float(arm.n) for arm in arms)) / units
+        here = difference(arms[0], arms[1], estimand, adjusted=adjusted)
+        others = [every - arm for every, arm in zip(whole, arms, strict=True)]
+        rest = difference(others[0], others[1], estimand, adjusted=adjusted)
+        looks.append(each.look(here, horizon.part(share)))
+        elsewhere = test.look(rest, horizon.part(max(1 / units, 1 - share)))
+        variances.append(float(here.variance) if looks[-1].fraction > 0 else np.inf)
+        contrasts.append(
+            _contrast(test, (looks[-1], elsewhere), float(here.variance), float(rest.variance))
+        )
     p_values = holm(contrasts)
     readings = tuple(
-        SliceReading(name, look, standing(look, direction, margin), float(p))
+        SliceReading(name, look, judge(look, direction, margin), float(p))
         for name, look, p in zip(slices, looks, p_values, strict=True)
     )
-    return Slices(readings, heterogeneity([look.effect for look in looks], variances))
-
-
-def _scaled(horizon: Horizon, arms: Sequence[Moments], whole: Sequence[Moments]) -> Horizon:
-    """What a part of the units will have grown to; one unit at least."""
-    (control, treatment) = (
-        max(1.0, planned * float(arm.n) / max(1.0, float(every.n)))
-        for planned, arm, every in zip(
-            (horizon.control, horizon.treatment), arms, whole, strict=True
-        )
-    )
-    return Horizon(control, treatment)
+    return Slices(readings, heterogeneity([float(look.effect) for look in looks], variances))
 
 
 def _contrast(
-    test: SequentialTest, pair: tuple[Effect, Effect], horizon: Horizon, whole: Sequence[Moments]
+    test: SequentialTest, pair: tuple[Look, Look], variance: float, rest_variance: float
 ) -> float:
     """Always-valid p-value of the difference between two independent effects.
 
-    Both parts are at the experiment's own fraction, and so is their difference.
+    Its variance at the horizon is the sum of what the parts' will be there, whence its fraction.
     """
     here, rest = pair
-    fewest = min(float(arm.units) for part in pair for arm in (part.control, part.treatment))
-    variance = here.variance + rest.variance
-    if fewest < test.minimum_units or not variance > 0:
+    if not (here.fraction > 0 and rest.fraction > 0):
         return 1.0
-    planned = horizon.control + horizon.treatment
-    fraction = np.asarray(sum(float(arm.n) for arm in whole) / planned)
-    return float(test.read(here.value - rest.value, variance, fraction).p_value)
+    total = np.asarray(variance + rest_variance)
+    fraction = (variance * here.fraction + rest_variance * rest.fraction) / total
+    return float(test.read(here.effect - rest.effect, total, fraction).p_value)

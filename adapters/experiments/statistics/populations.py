@@ -15,8 +15,7 @@ class Population(Protocol):
 
     @property
     def estimand(self) -> Estimand: ...
-    @property
-    def unit_variance(self) -> float: ...
+    def unit_variance(self, effect: float = 0.0) -> float: ...
     def draw(
         self, rng: np.random.Generator, experiments: int, units: int, effect: float
     ) -> Moments: ...
@@ -36,9 +35,9 @@ class Proportion:
     def estimand(self) -> Estimand:
         return Estimand.MEAN
 
-    @property
-    def unit_variance(self) -> float:
-        return self.rate * (1 - self.rate)
+    def unit_variance(self, effect: float = 0.0) -> float:
+        """Of an arm with this effect."""
+        return (self.rate + effect) * (1 - self.rate - effect)
 
     def draw(
         self, rng: np.random.Generator, experiments: int, units: int, effect: float
@@ -72,9 +71,8 @@ class Amount:
     def estimand(self) -> Estimand:
         return Estimand.MEAN
 
-    @property
-    def unit_variance(self) -> float:
-        """After CUPED, where there is a correlation."""
+    def unit_variance(self, effect: float = 0.0) -> float:
+        """After CUPED, where there is a correlation; the effect shifts all units alike."""
         return self.deviation**2 * (1 - self.correlation**2)
 
     def draw(
@@ -114,11 +112,10 @@ class RequestRate:
     def estimand(self) -> Estimand:
         return Estimand.RATIO
 
-    @property
-    def unit_variance(self) -> float:
+    def unit_variance(self, effect: float = 0.0) -> float:
         """Of (y - rate x) / requests: what all of a user's requests share, and the rest."""
-        between = self.rate * (1 - self.rate) * self.spread
-        within = self.rate * (1 - self.rate) * (1 - self.spread)
+        request = (self.rate + effect) * (1 - self.rate - effect)
+        between, within = request * self.spread, request * (1 - self.spread)
         squares = self.requests - 1 + self.requests**2
         return (squares * between + self.requests * within) / self.requests**2
 

@@ -13,7 +13,11 @@ from scipy.special import log_ndtr, ndtr, ndtri
 
 from adapters.errors import InvalidExperiment
 from adapters.experiments.statistics.moments import Array
-from adapters.experiments.statistics.sequential import Horizon, SequentialTest
+from adapters.experiments.statistics.sequential import (
+    Horizon,
+    InformationHorizon,
+    SequentialTest,
+)
 
 # -zeta(1/2) / sqrt(2 pi): a score seen at steps of size s passes a boundary by 0.5826 sqrt(s) on
 # average, which is as if the boundary lay so much farther (Siegmund 1985, chapter X; Broadie,
@@ -38,7 +42,7 @@ def sequential_drift(test: SequentialTest, power: float, looks: float = math.inf
     )
 
 
-def horizon(
+def plan(
     variances: tuple[float, float],
     effect: float,
     drift: float,
@@ -52,8 +56,7 @@ def horizon(
 
     Raises InvalidExperiment for numbers no experiment has.
     """
-    if not (math.isfinite(effect) and effect != 0):
-        raise InvalidExperiment(f"the minimum effect is a number other than 0, got {effect}")
+    _check_effect(effect)
     if not 0 < treatment_share < 1:
         raise InvalidExperiment(f"the treatment's share is between 0 and 1, got {treatment_share}")
     if not (min(variances) >= 0 and 0 < sum(variances) < math.inf):
@@ -62,6 +65,12 @@ def horizon(
     spread = control / (1 - treatment_share) + treatment / treatment_share
     units = spread * (drift / effect) ** 2
     return Horizon(math.ceil(units * (1 - treatment_share)), math.ceil(units * treatment_share))
+
+
+def plan_information(effect: float, drift: float) -> InformationHorizon:
+    """The same without variances: the experiment ends when the effect is known well enough."""
+    _check_effect(effect)
+    return InformationHorizon((effect / drift) ** 2)
 
 
 def decided_by(
@@ -92,3 +101,8 @@ def expected_fraction(test: SequentialTest, drift: float, looks: float = math.in
 def _check_power(alpha: float, power: float) -> None:
     if not alpha / 2 < power < 1:
         raise InvalidExperiment(f"power is between alpha / 2 and 1, got {power} at alpha {alpha}")
+
+
+def _check_effect(effect: float) -> None:
+    if not (math.isfinite(effect) and effect != 0):
+        raise InvalidExperiment(f"the minimum effect is a number other than 0, got {effect}")

@@ -106,9 +106,9 @@ class SampleRatio:
 def _shares(weights: npt.ArrayLike) -> Array:
     found = np.asarray(weights, dtype=np.float64)
     if found.ndim != 1 or len(found) < 2 or not (np.isfinite(found) & (found >= 0)).all():
-        raise InvalidExperiment(f"weights are two or more finite numbers, got {weights}")
+        raise InvalidExperiment(f"weights are two or more finite numbers, got {weights!r}")
     if not found.sum() > 0:
-        raise InvalidExperiment(f"some weight is above 0, got {weights}")
+        raise InvalidExperiment(f"some weight is above 0, got {weights!r}")
     return np.asarray(found / found.sum())
 
 

@@ -16,7 +16,11 @@ from adapters.errors import InvalidExperiment
 from adapters.experiments.statistics.moments import Array, Moments, difference
 from adapters.experiments.statistics.populations import Population
 from adapters.experiments.statistics.sample_ratio import SampleRatioTest
-from adapters.experiments.statistics.sequential import Horizon, SequentialTest
+from adapters.experiments.statistics.sequential import (
+    Horizon,
+    InformationHorizon,
+    SequentialTest,
+)
 
 _Z = 1.959963984540054  # two-sided 5 %, for those who peek
 _STANDARD = SampleRatioTest()
@@ -48,7 +52,7 @@ class Share:
 class Design:
     """How an experiment is looked at: `looks` evenly spaced until `span` times the horizon.
 
-    `adjusted` uses CUPED.
+    `adjusted` uses CUPED. With `information`, fractions are of that horizon, not of units.
     """
 
     horizon: Horizon
@@ -56,6 +60,7 @@ class Design:
     span: float = 1.0
     test: SequentialTest = SequentialTest()
     adjusted: bool = False
+    information: InformationHorizon | None = None
 
     def __post_init__(self) -> None:
         if not (self.looks >= 1 and self.span > 0):
@@ -124,7 +129,7 @@ def simulate(
             arms[side] += population.draw(rng, experiments, new, added)
         before = now
         found = difference(arms[0], arms[1], population.estimand, adjusted=design.adjusted)
-        seen = design.test.look(found, design.horizon)
+        seen = design.test.look(found, design.information or design.horizon)
         first = ((seen.low > 0) | (seen.high < 0)) & (decided == 0)
         decided[first], sign[first] = look, np.sign(seen.effect[first]).astype(np.int64)
         beyond = np.abs(found.value) > _Z * np.sqrt(found.variance)

@@ -26,7 +26,12 @@ class Outcome(StrEnum):
 
 class Interaction(Struct, frozen=True):
     """One answered request; `id` is the response's id, the receipt for feedback. Times: unix
-    seconds, milliseconds."""
+    seconds, milliseconds.
+
+    `standing` is the request's part in `experiment` (assigned, holdout, ineligible), and
+    `experiment_unit` what was assigned; `exposed` says that the arm itself gave the answer, not
+    what the request fell back to.
+    """
 
     id: str
     created: float
@@ -56,6 +61,9 @@ class Interaction(Struct, frozen=True):
     first_token_ms: float | None
     total_ms: float
     train: bool
+    standing: str = ""
+    experiment_unit: str | None = None
+    exposed: bool = False
 
     def to_record(self) -> dict[str, Any]:
         """A JSON-ready dictionary; `from_record` is its inverse."""

@@ -100,7 +100,7 @@ class Store:
         arm = tables.interactions.c.arm
         query = (
             select(arm, func.count())
-            .where(tables.interactions.c.experiment == experiment)
+            .where(tables.interactions.c.experiment == experiment, arm.is_not(None))
             .group_by(arm)
         )
         with self.transaction() as connection:

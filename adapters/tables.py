@@ -47,15 +47,36 @@ moves = Table(
     Column("reason", Text, nullable=False),
 )
 
+# What an experiment is, and how far it has come: `design` never changes, the rest moves.
 experiments = Table(
     "experiments",
     metadata,
     Column("name", String(64), primary_key=True),
     Column("domain", String(32), nullable=False, index=True),
-    Column("salt", String(64), nullable=False),
-    Column("arms", JSON, nullable=False),
+    Column("design", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("percent", Float, nullable=True),
+    Column("weights", JSON, nullable=False),
+    Column("kept", JSON, nullable=False),
+    Column("start", Float, nullable=False),
     Column("created", String(32), nullable=False),
+    Column("moved", String(32), nullable=False),
     Column("stopped", String(32), nullable=True),
+)
+
+# Append-only: every move of every experiment, with what justified it.
+experiment_moves = Table(
+    "experiment_moves",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(32), nullable=False),
+    Column("experiment", String(64), ForeignKey("experiments.name"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("before", JSON, nullable=False),
+    Column("after", JSON, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
 )
 
 _IN_EXPERIMENTS = text("experiment IS NOT NULL")
@@ -76,8 +97,9 @@ interactions = Table(
     Column("record", JSON, nullable=False),
     Index("interactions_by_time", "created", "target", "unit"),
     Index(
-        "interactions_by_arm",
+        "interactions_by_experiment",
         "experiment",
+        "created",
         "arm",
         sqlite_where=_IN_EXPERIMENTS,
         postgresql_where=_IN_EXPERIMENTS,

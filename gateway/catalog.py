@@ -14,7 +14,7 @@ from pathlib import Path
 
 from adapters.engines.residency import Desired
 from adapters.errors import AdapterError, PackError, StoreUnavailable
-from adapters.experiments.assignment import Experiment
+from adapters.experiments.assignment import Split
 from adapters.experiments.book import ExperimentBook
 from adapters.packs import Pack
 from adapters.registry import Aliases, Registry, Version
@@ -48,7 +48,7 @@ class Catalog:
     router: Router | None
     aliases: Mapping[str, Aliases] = field(default_factory=dict)
     versions: Mapping[str, Version] = field(default_factory=dict)
-    experiments: Mapping[str, Experiment] = field(default_factory=dict)
+    experiments: Mapping[str, tuple[Split, ...]] = field(default_factory=dict)
 
     @property
     def general(self) -> Target:
@@ -130,8 +130,8 @@ class Catalog:
     def _live(self, domain: str) -> tuple[list[str], list[str]]:
         """Live versions that take traffic, and those that stand by."""
         aliases = self.aliases.get(domain, Aliases())
-        experiment = self.experiments.get(domain)
-        arms = [arm.model for arm in experiment.arms] if experiment else []
+        splits = self.experiments.get(domain, ())
+        arms = [arm.model for split in splits for arm in split.experiment.arms]
         pinned = self._unretired(aliases.champion, *arms)
         standby = self._unretired(aliases.challenger, aliases.previous)
         return pinned, [version for version in standby if version not in pinned]

@@ -10,7 +10,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from adapters.experiments.assignment import BASE_ARM, Assignment, assign
+from adapters.experiments.assignment import Assignment, Enrolment, Subject, enrol
+from adapters.experiments.design import BASE_ARM
 from adapters.interactions import unit_digest
 from adapters.registry import Aliases
 from gateway.catalog import Catalog
@@ -45,17 +46,23 @@ class Plan(Struct, frozen=True):
         candidates: models in the order they are tried; the first is what was decided.
         pinned: the caller named the exact version, so it is worth waiting for.
         affinity: what should stay on one replica: the unit, or else how the conversation begins.
+        enrolment: its part in an experiment; None where no experiment asks for this unit.
     """
 
     decision: Decision
     candidates: tuple[Candidate, ...]
     pinned: bool = False
     affinity: str = ""
-    assignment: Assignment | None = None
+    enrolment: Enrolment | None = None
     passages: tuple[Passage, ...] = ()
     index_version: str | None = None
     system_prompt: str = ""
     seconds: Mapping[str, float] = NONE
+
+    @property
+    def assignment(self) -> Assignment | None:
+        """The arm; None outside experiments, and for units that are in none of the arms."""
+        return self.enrolment.assignment if self.enrolment is not None else None
 
     def body(self, request: InferenceRequest, candidate: Candidate) -> dict[str, Any]:
         """The engine's body: the caller's, with our model name and the grounded messages."""
@@ -78,7 +85,7 @@ class Planner:
     def __init__(self, retriever: Retriever) -> None:
         self._retriever = retriever
 
-    def plan(self, catalog: Catalog, request: InferenceRequest, unit: str) -> Plan:
+    def plan(self, catalog: Catalog, request: InferenceRequest, subject: Subject) -> Plan:
         """Raises BadRequest for a model or domain nobody serves."""
         started = time.perf_counter()
         query = query_text(request.messages) if request.messages else request.prompt
@@ -94,16 +101,18 @@ class Planner:
             )
         passages = self._passages(catalog, request, decision.target, query)
         retrieved = time.perf_counter()
-        assignment = None if version else _assign(catalog, decision.target, unit)
+        splits = () if version else catalog.experiments.get(decision.target, ())
+        enrolment = enrol(splits, subject) if splits else None
+        assignment = enrolment.assignment if enrolment is not None else None
         return Plan(
             decision=decision,
             candidates=_candidates(catalog, decision.target, version, assignment),
             pinned=version is not None,
             affinity=_affinity(request),
-            assignment=assignment,
+            enrolment=enrolment,
             passages=passages,
             index_version=self._retriever.versions().get(decision.target) if passages else None,
-            system_prompt=catalog.domains[decision.target].pack.system_prompt,
+            system_prompt=_system_prompt(catalog, decision.target, assignment),
             seconds={
                 "route": routed - started,
                 "retrieve": retrieved - routed,
@@ -131,9 +140,20 @@ class Planner:
             raise BadRequest(str(exc), param="turnout.retrieval.index", status=404) from exc
 
 
-def unit_of(request: InferenceRequest, key: str) -> str:
-    """The digest of who is assigned: what the request names, else the key."""
-    return unit_digest(request.unit or key)
+def unit_of(request: InferenceRequest, key: str) -> Subject:
+    """Who is assigned: what the request names, else the key."""
+    named = request.body.get("safety_identifier") or request.body.get("user")
+    user = named if isinstance(named, str) else None
+    # The request's unit is the first that is present: what is not the user names the session.
+    session = request.unit if request.unit != user else request.extras.session
+    metadata = request.body.get("metadata")
+    return Subject(
+        unit=unit_digest(request.unit or key),
+        key=key,
+        session=session,
+        user=user,
+        metadata=metadata if isinstance(metadata, dict) else None,
+    )
 
 
 def _affinity(request: InferenceRequest) -> str:
@@ -188,9 +208,10 @@ def _route(catalog: Catalog, query: str) -> Decision:
     )
 
 
-def _assign(catalog: Catalog, domain: str, unit: str) -> Assignment | None:
-    experiment = catalog.experiments.get(domain)
-    return assign(experiment, unit) if experiment else None
+def _system_prompt(catalog: Catalog, domain: str, assignment: Assignment | None) -> str:
+    if assignment is not None and assignment.arm.prompt is not None:
+        return assignment.arm.prompt
+    return catalog.domains[domain].pack.system_prompt
 
 
 def _candidates(

@@ -7,6 +7,8 @@ import time
 from msgspec import Struct, field
 
 from adapters.errors import JournalFull
+from adapters.experiments.assignment import Standing, Subject
+from adapters.experiments.design import BASE_ARM, HOLDOUT
 from adapters.interactions import Interaction, Outcome
 from adapters.journal import Journal
 from gateway.access import Caller
@@ -28,7 +30,7 @@ class Exchange(Struct):
 
     request: InferenceRequest
     caller: Caller
-    unit: str
+    unit: Subject
     plan: Plan
     request_id: str
     started: float
@@ -64,12 +66,14 @@ class Exchange(Struct):
         )
 
     @property
-    def assigned_arm(self) -> tuple[str | None, str | None, float]:
-        """Experiment, arm and propensity; all absent outside experiments."""
+    def arm_answers(self) -> bool:
+        """Whether it is the assigned arm that is asked, not what it fell back to; true of the
+        holdout as well, which has nothing to fall back from."""
         assignment = self.plan.assignment
         if assignment is None:
-            return None, None, 1.0
-        return assignment.experiment, assignment.arm.name, assignment.propensity
+            return True
+        model = assignment.arm.model
+        return self.candidate.version == (None if model == BASE_ARM else model)
 
 
 class Recorder:
@@ -86,6 +90,8 @@ class Recorder:
         telemetry.route_confidence.observe(plan.decision.probability, plan.decision.target)
         if plan.assignment is not None:
             telemetry.assignments.add(1, plan.assignment.experiment, plan.assignment.arm.name)
+        elif plan.enrolment is not None and plan.enrolment.standing is Standing.HOLDOUT:
+            telemetry.assignments.add(1, plan.enrolment.experiment, HOLDOUT)
         for component, seconds in plan.seconds.items():
             telemetry.overhead_seconds.observe(seconds, component)
         if "retrieve" in plan.seconds:
@@ -130,15 +136,16 @@ def _interaction(
     exchange: Exchange, outcome: Outcome, error: str | None, ended: float
 ) -> Interaction:
     request, plan, tally = exchange.request, exchange.plan, exchange.tally
-    experiment, arm, arm_propensity = exchange.assigned_arm
+    enrolment, assignment = plan.enrolment, plan.assignment
     first = exchange.first_token
+    answered = outcome is not Outcome.ERROR or first is not None
     return Interaction(
         id=tally.id or f"failed-{exchange.request_id}",
         created=time.time(),
         endpoint=request.endpoint.label,
         key=exchange.caller.key,
-        unit=exchange.unit,
-        session=request.extras.session,
+        unit=exchange.unit.unit,
+        session=exchange.unit.session,
         requested_model=request.model,
         target=plan.decision.target,
         model=exchange.candidate.model,
@@ -146,9 +153,9 @@ def _interaction(
         reason=exchange.reason,
         propensity=plan.decision.propensity,
         router_version=plan.decision.router_version,
-        experiment=experiment,
-        arm=arm,
-        arm_propensity=arm_propensity,
+        experiment=enrolment.experiment if enrolment else None,
+        arm=assignment.arm.name if assignment else None,
+        arm_propensity=assignment.propensity if assignment else 1.0,
         index_version=plan.index_version,
         sources=tuple(passage.id for passage in plan.passages),
         request=request.body,
@@ -161,4 +168,7 @@ def _interaction(
         first_token_ms=None if first is None else (first - exchange.started) * 1e3,
         total_ms=(ended - exchange.started) * 1e3,
         train=request.extras.train,
+        standing=enrolment.standing if enrolment else "",
+        experiment_unit=enrolment.unit if enrolment else None,
+        exposed=enrolment is not None and answered and exchange.arm_answers,
     )

@@ -1,111 +1,225 @@
-"""The experiments on record: created, listed, stopped. The arithmetic of assignment lives next
-door."""
+"""The experiments on record: begun, moved, ended, and why. Who is assigned is `assignment`'s."""
 
-import re
-import secrets
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from adapters import tables
-from adapters.errors import InvalidExperiment, UnknownExperiment
-from adapters.experiments.assignment import BASE_ARM, Arm, Experiment
+from adapters.errors import InvalidExperiment, RefusedMove, UnknownExperiment
+from adapters.experiments.assignment import Split
+from adapters.experiments.conversations import Kept, running_conversations
+from adapters.experiments.design import BASE_ARM, Arm, Experiment
+from adapters.experiments.entry import UNSAID, Entry, State, Why
+from adapters.experiments.layers import free_start
+from adapters.experiments.reading import read_experiment
 from adapters.registry import Registry
 from adapters.store import Store, now
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An experiment and when it ran; `stopped` is None while it runs."""
-
-    experiment: Experiment
-    created: str
-    stopped: str | None
+_TOLD = ("at", "kind", "before", "after", "evidence", "actor", "reason")
 
 
 class ExperimentBook:
-    """Reads and writes experiments; refuses those that make no sense, with the reason."""
+    """Reads and writes experiments; refuses those that make no sense, with the reasons. Every
+    change is one transaction, its line in the audit log included."""
 
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
         self._registry = registry
 
     def create(self, name: str, domain: str, arms: Sequence[Arm]) -> Experiment:
-        """Start an experiment on a domain's traffic.
+        """Start an experiment of which nothing is said but its arms."""
+        values = {"name": name, "domain": domain, "arms": [asdict(arm) for arm in arms]}
+        return self.begin(read_experiment(values)).experiment
+
+    def begin(self, experiment: Experiment, why: Why = UNSAID) -> Entry:
+        """Start an experiment on its domain's traffic, at its first stage.
 
         Raises:
-            InvalidExperiment: a bad name, fewer than two arms, bad weights, an arm that cannot
-            serve this
-                domain, or another experiment running on it.
+            InvalidExperiment: a name that was used, an arm that cannot serve the domain, or no
+                room beside the experiments that run.
         """
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-            raise InvalidExperiment(
-                f"{name!r} is no experiment name: letters, digits, _ . -, at most 64"
-            )
-        experiment = Experiment(name, domain, secrets.token_hex(8), tuple(arms))
-        self._check_arms(experiment)
-        for entry in self.entries():
-            if entry.experiment.name == name:
-                raise InvalidExperiment(f"an experiment {name!r} exists; names are not used twice")
-            if entry.experiment.domain == domain and entry.stopped is None:
-                raise InvalidExperiment(
-                    f"{entry.experiment.name!r} runs on {domain}; stop it first"
-                )
+        percent = experiment.stages[0] if experiment.stages else None
+        weights = (
+            {arm.name: arm.weight for arm in experiment.arms}
+            if percent is None
+            else experiment.weights_at(percent)
+        )
+        problems = [*self._arm_problems(experiment), *_limit_problems(experiment, weights)]
         with self._store.change() as connection:
+            entries = _entries(connection)
+            if any(entry.experiment.name == experiment.name for entry in entries):
+                problems.append(
+                    f"name: an experiment {experiment.name!r} exists; names are not used twice"
+                )
+            live = [entry for entry in entries if entry.state is not State.STOPPED]
+            start, room = free_start(experiment, [(e.experiment, e.start) for e in live])
+            if problems := [*problems, *room]:
+                raise InvalidExperiment("; ".join(problems))
+            made = Entry(experiment, State.RUNNING, percent, weights, {}, start, now(), now(), None)
             connection.execute(
                 insert(tables.experiments).values(
-                    name=name,
-                    domain=domain,
-                    salt=experiment.salt,
-                    arms=[asdict(arm) for arm in experiment.arms],
-                    created=now(),
+                    name=experiment.name,
+                    domain=experiment.domain,
+                    design=asdict(experiment),
+                    state=made.state,
+                    percent=percent,
+                    weights=weights,
+                    kept={},
+                    start=start,
+                    created=made.created,
+                    moved=made.moved,
                 )
             )
-        return experiment
+            _note(connection, experiment.name, "create", {}, made.standing, why)
+        return made
 
-    def stop(self, name: str) -> None:
-        """End an experiment; its units return to the champion."""
+    def set_stage(self, name: str, percent: float, why: Why = UNSAID) -> Entry:
+        """Give the arms under test this much of the traffic, which must be one of the stages."""
+        experiment = self.entry(name).experiment
+        if percent not in experiment.stages:
+            raise RefusedMove(f"{name} has the stages {list(experiment.stages)}, not {percent:g}")
+        return self._reweigh(name, "stage", percent, experiment.weights_at(percent), why)
+
+    def set_weights(self, name: str, weights: Mapping[str, float], why: Why = UNSAID) -> Entry:
+        """Split by other weights, one for each arm."""
+        experiment = self.entry(name).experiment
+        if weights.keys() != {arm.name for arm in experiment.arms}:
+            raise RefusedMove(f"weights name {sorted(weights)}, not the arms of {name}")
+        checked = [asdict(arm) | {"weight": weights[arm.name]} for arm in experiment.arms]
+        read_experiment({"name": name, "domain": experiment.domain, "arms": checked})
+        return self._reweigh(name, "weights", None, dict(weights), why)
+
+    def freeze(self, name: str, why: Why = UNSAID) -> Entry:
+        """Let an experiment go on as it is, without moves, until it is thawed."""
+        return self._move(name, "freeze", why, (State.RUNNING,), state=State.FROZEN)
+
+    def thaw(self, name: str, why: Why = UNSAID) -> Entry:
+        """Let a frozen experiment move again."""
+        return self._move(name, "thaw", why, (State.FROZEN,), state=State.RUNNING)
+
+    def stop(self, name: str, why: Why = UNSAID) -> Entry:
+        """End an experiment; its units return to the champion, running conversations too."""
+        live = (State.RUNNING, State.FROZEN)
+        return self._move(name, "stop", why, live, state=State.STOPPED, stopped=now(), kept={})
+
+    def settle(self, name: str) -> int:
+        """Look again for conversations that began by the weights of before the last move; returns
+        how many are kept now. Call it a few seconds after a move; it is none itself."""
         entry = self.entry(name)
-        if entry.stopped is not None:
-            raise InvalidExperiment(f"{name!r} was stopped at {entry.stopped}")
-        with self._store.change() as connection:
-            connection.execute(
-                update(tables.experiments)
-                .where(tables.experiments.c.name == name)
-                .values(stopped=now())
-            )
+        kept = self._conversations(entry.split)
+        if kept != entry.kept and entry.state is not State.STOPPED:
+            with self._store.change() as connection:
+                connection.execute(_update(name).values(kept=kept))
+        return len(kept)
 
     def entry(self, name: str) -> Entry:
         """One experiment by name; raises UnknownExperiment."""
-        for entry in self.entries():
-            if entry.experiment.name == name:
-                return entry
-        raise UnknownExperiment(f"no experiment {name!r}; `turnout experiments list` shows them")
+        with self._store.transaction() as connection:
+            return _entry(connection, name)
 
     def entries(self) -> list[Entry]:
         """Every experiment, oldest first."""
         with self._store.transaction() as connection:
-            query = select(tables.experiments).order_by(tables.experiments.c.created)
-            return [_entry(row) for row in connection.execute(query)]
+            return _entries(connection)
 
-    def running(self) -> dict[str, Experiment]:
-        """The running experiment of each domain that has one."""
-        return {e.experiment.domain: e.experiment for e in self.entries() if e.stopped is None}
+    def running(self) -> dict[str, tuple[Split, ...]]:
+        """How the traffic of each domain is split now."""
+        splits: dict[str, tuple[Split, ...]] = {}
+        for entry in self.entries():
+            if entry.state is not State.STOPPED:
+                domain = entry.experiment.domain
+                splits[domain] = (*splits.get(domain, ()), entry.split)
+        return splits
 
-    def _check_arms(self, experiment: Experiment) -> None:
+    def moves(self, name: str) -> list[dict[str, Any]]:
+        """The audit log of an experiment, oldest first."""
+        query = (
+            select(tables.experiment_moves)
+            .where(tables.experiment_moves.c.experiment == name)
+            .order_by(tables.experiment_moves.c.id)
+        )
+        with self._store.transaction() as connection:
+            rows = [row._mapping for row in connection.execute(query)]
+        return [{item: row[item] for item in _TOLD} for row in rows]
+
+    def _reweigh(
+        self, name: str, kind: str, percent: float | None, weights: dict[str, float], why: Why
+    ) -> Entry:
+        entry = self.entry(name)
+        if problems := _limit_problems(entry.experiment, weights):
+            raise RefusedMove(f"{name}: {'; '.join(problems)}")
+        # By the new weights alone, so another move meanwhile makes it wrong for no longer than
+        # that move's own look.
+        kept = self._conversations(Split(entry.experiment, weights, entry.start))
+        running = (State.RUNNING,)
+        return self._move(name, kind, why, running, percent=percent, weights=weights, kept=kept)
+
+    def _move(
+        self, name: str, kind: str, why: Why, allowed: tuple[State, ...], **values: Any
+    ) -> Entry:
+        with self._store.change() as connection:
+            before = _entry(connection, name)
+            if before.state not in allowed:
+                raise RefusedMove(f"{name} is {before.state}: no {kind} from there")
+            connection.execute(_update(name).values(**values, moved=now()))
+            after = _entry(connection, name)
+            _note(connection, name, kind, before.standing, after.standing, why)
+        return after
+
+    def _conversations(self, split: Split) -> Kept:
+        with self._store.transaction() as connection:
+            return running_conversations(connection, split)
+
+    def _arm_problems(self, experiment: Experiment) -> list[str]:
         known = {version.name: version for version in self._registry.versions(experiment.domain)}
-        for arm in experiment.arms:
-            if arm.model == BASE_ARM:
-                continue
-            if arm.model not in known:
-                raise InvalidExperiment(
-                    f"arm {arm.name}: {arm.model!r} is no version of {experiment.domain}"
+        problems = []
+        for position, arm in enumerate(experiment.arms):
+            version = known.get(arm.model)
+            if arm.model != BASE_ARM and version is None:
+                problems.append(
+                    f"arms.{position}.model: {arm.model!r} is neither `base` nor a version of "
+                    f"{experiment.domain}"
                 )
-            if known[arm.model].retired:
-                raise InvalidExperiment(f"arm {arm.name}: {arm.model} is retired")
+            elif version is not None and version.retired:
+                problems.append(f"arms.{position}.model: {arm.model} is retired")
+        return problems
 
 
-def _entry(row: Row[tuple[object, ...]]) -> Entry:
-    arms = tuple(Arm(**arm) for arm in row.arms)
-    return Entry(Experiment(row.name, row.domain, row.salt, arms), row.created, row.stopped)
+def _limit_problems(experiment: Experiment, weights: Mapping[str, float]) -> list[str]:
+    percent, most = experiment.percent_of(weights), experiment.limits.percent
+    if percent <= most + 1e-9:
+        return []
+    return [f"limits.percent: {percent:g} % for the arms under test, the most is {most:g} %"]
+
+
+def _note(
+    connection: Connection,
+    name: str,
+    kind: str,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    why: Why,
+) -> None:
+    values = {"experiment": name, "kind": kind, "before": before, "after": after, **asdict(why)}
+    connection.execute(insert(tables.experiment_moves).values(at=now(), **values))
+
+
+def _update(name: str) -> Any:
+    return update(tables.experiments).where(tables.experiments.c.name == name)
+
+
+def _entry(connection: Connection, name: str) -> Entry:
+    query = select(tables.experiments).where(tables.experiments.c.name == name)
+    row = connection.execute(query).first()
+    if row is None:
+        raise UnknownExperiment(f"no experiment {name!r}; `turnout experiments list` shows them")
+    return Entry.of(row)
+
+
+def _entries(connection: Connection) -> list[Entry]:
+    query = select(tables.experiments).order_by(
+        tables.experiments.c.created, tables.experiments.c.name
+    )
+    return [Entry.of(row) for row in connection.execute(query)]

@@ -1,8 +1,7 @@
 """Which judged interactions become examples."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from adapters.interactions import Feedback, Interaction, JudgedInteraction, Outcome
 from training.curate import Reason

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from scipy.stats import chi2
 
 from adapters.errors import InvalidExperiment
+from adapters.experiments.design import Direction
 from adapters.experiments.statistics.moments import Array, Estimand, Moments, difference
 from adapters.experiments.statistics.sequential import (
-    Direction,
     Horizon,
     InformationHorizon,
     Look,

@@ -14,7 +14,6 @@ Turnbull 1997). Two boundaries watch it, and the error rate is split between the
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 
 import numpy as np
@@ -23,18 +22,12 @@ from scipy.optimize import brentq
 from scipy.special import lambertw, ndtr, ndtri
 
 from adapters.errors import InvalidExperiment
+from adapters.experiments.design import Direction
 from adapters.experiments.statistics.moments import Array, Effect
 
 _TERMS = np.arange(1, 80, 2)  # of Lévy's alternating series: exact to 1e-15 above _SMALLEST
 _SMALLEST = 0.1
 _HORIZON = 1 + 1e-9  # rounding must not put the last look past the horizon
-
-
-class Direction(StrEnum):
-    """Which values of a metric are good."""
-
-    HIGHER = "higher"
-    LOWER = "lower"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
 
 from adapters.errors import InvalidExperiment
+from adapters.experiments.design import Direction
 from adapters.experiments.statistics.moments import Moments
 from adapters.experiments.statistics.multiple import by_slice, heterogeneity, holm, together
-from adapters.experiments.statistics.sequential import Direction, Horizon, SequentialTest
+from adapters.experiments.statistics.sequential import Horizon, SequentialTest
 
 TEST = SequentialTest()
 

@@ -1,0 +1,216 @@
+"""What an experiment's data say: one look that may be taken at any time, and its verdict in words.
+
+For people and for the rollout. Nothing on the request path imports this, or the statistics.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from adapters.experiments.design import Guardrail, Kind, Measure
+from adapters.experiments.entry import Entry
+from adapters.experiments.observations import Measurement, Sample
+from adapters.experiments.report import Outcome, Reading, Report, Verdict, reading_of, words
+from adapters.experiments.statistics import moments as mm
+from adapters.experiments.statistics import sequential as st
+from adapters.experiments.statistics.moments import Effect, Estimand, Moments
+from adapters.experiments.statistics.multiple import by_slice, together
+from adapters.experiments.statistics.power import plan_information, sequential_drift
+from adapters.experiments.statistics.sample_ratio import SampleRatioTest
+from adapters.experiments.statistics.sequential import InformationHorizon, SequentialTest
+
+ALPHA = 0.05
+POWER = 0.8
+_LOOKS = 100  # planned for: about one a day over a season, or one an hour over four days
+_LEAST_COVERED = 0.5  # of the units must have a past for it to be used
+
+
+def analyse(entry: Entry, measured: Measurement, moves: Sequence[Mapping[str, Any]]) -> Report:
+    """Read what was measured. `moves` is the audit log: units that came under other weights are
+    compared among themselves."""
+    experiment = entry.experiment
+    periods = _periods(entry, moves)
+    names = [arm.name for arm in experiment.arms]
+    arrivals = [measured.populations[name].first for name in names]
+    ratio = SampleRatioTest().look(
+        [
+            ([int(((a >= begin) & (a < end)).sum()) for a in arrivals], [w[n] for n in names])
+            for begin, end, w in periods
+        ]
+    )
+    test = together(SequentialTest(ALPHA), len(names) - 1)
+    mismatched = bool(ratio.mismatched)
+    look = _Look(entry, measured, [(begin, end) for begin, end, _ in periods], test)
+    return Report(
+        experiment.name,
+        float(ratio.p_value),
+        mismatched,
+        tuple(look.verdict(name, mismatched) for name in names[1:]),
+    )
+
+
+class _Look:
+    """One look at every arm."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        measured: Measurement,
+        periods: Sequence[tuple[float, float]],
+        test: SequentialTest,
+    ) -> None:
+        self._experiment = entry.experiment
+        self._measured = measured
+        self._periods = periods
+        self._test = test
+        self._control = entry.experiment.control.name
+
+    def verdict(self, arm: str, mismatched: bool) -> Verdict:
+        metric = self._experiment.metric
+        primary, standing = self._read(metric.measure, arm, metric.effect, metric.margin)
+        guards = [self._guard(guardrail, arm) for guardrail in self._experiment.guardrails]
+        harmed = tuple(reading.metric for reading, broken in guards if broken)
+        slices, worse = self._slices(arm)
+        if mismatched:
+            outcome = Outcome.INVALID
+        elif harmed:
+            outcome = Outcome.HARMFUL
+        elif standing.superior:
+            outcome = Outcome.BETTER
+        elif metric.margin and standing.non_inferior:
+            outcome = Outcome.NOT_WORSE
+        elif standing.inferior:
+            outcome = Outcome.WORSE
+        else:
+            outcome = Outcome.UNDECIDED
+        return Verdict(
+            arm=arm,
+            outcome=outcome,
+            words=words(arm, self._control, outcome, primary, harmed, worse),
+            primary=primary,
+            guardrails=tuple(reading for reading, _ in guards),
+            harmed=harmed,
+            slices=slices,
+            worse_slices=worse,
+        )
+
+    def _guard(self, guardrail: Guardrail, arm: str) -> tuple[Reading, bool]:
+        """A guardrail's reading, and whether it is surely beyond its margin."""
+        test = together(self._test, len(self._experiment.guardrails))
+        effect = self._effect(guardrail.measure, arm)
+        scale = abs(float(effect.control.value)) if guardrail.relative else 1.0
+        margin = max(guardrail.margin * scale, 1e-12)
+        look = self._look(test, guardrail.measure, arm, margin)
+        standing = st.judge(look, guardrail.measure.direction, margin)
+        return reading_of(guardrail.name, effect, look), bool(standing.beyond_margin)
+
+    def _read(
+        self, measure: Measure, arm: str, wanted: float | None, margin: float | None
+    ) -> tuple[Reading, st.Standing]:
+        effect = self._effect(measure, arm)
+        look = self._look(self._test, measure, arm, wanted or margin or 1.0)
+        standing = st.judge(look, measure.direction, margin or 0.0)
+        return reading_of(measure.name, effect, look), standing
+
+    def _look(self, test: SequentialTest, measure: Measure, arm: str, effect: float) -> st.Look:
+        """A look at everything, with what looks on the way here excluded already: past the horizon
+        the test alone says less than it did before."""
+        horizon = _horizon(test, effect)
+        look = None
+        for end in self._moments_in_time(measure, arm):
+            now = test.look(self._effect(measure, arm, end), horizon)
+            look = now if look is None else now.after(look)
+        assert look is not None
+        return look
+
+    def _moments_in_time(self, measure: Measure, arm: str) -> list[float]:
+        """When to look: after equal parts of the units, and after all of them."""
+        samples = self._measured.samples[measure.name]
+        firsts = np.sort(np.concatenate([samples[n].first for n in (self._control, arm)]))
+        parts = np.linspace(0, len(firsts), _LOOKS, endpoint=False)[1:].astype(int)
+        return [*(np.unique(firsts[parts]).tolist() if len(firsts) else []), np.inf]
+
+    def _effect(self, measure: Measure, arm: str, until: float = np.inf) -> Effect:
+        """Of the units that came before `until`."""
+        samples = self._measured.samples[measure.name]
+        pair = samples[self._control], samples[arm]
+        periods = [(begin, min(end, until)) for begin, end in self._periods if begin < until]
+        return mm.stratified([self._difference(measure, pair, period) for period in periods])
+
+    def _difference(
+        self, measure: Measure, pair: tuple[Sample, Sample], period: tuple[float, float]
+    ) -> Effect:
+        control, treatment = (_moments(sample, period) for sample in pair)
+        return mm.difference(control, treatment, _estimand(measure), adjusted=self._adjusted)
+
+    @property
+    def _adjusted(self) -> bool:
+        return self._measured.covered >= _LEAST_COVERED
+
+    def _slices(self, arm: str) -> tuple[dict[str, dict[str, Reading]], tuple[str, ...]]:
+        """The primary metric by slice, and where the arm is surely worse."""
+        metric, control = self._experiment.metric, self._control
+        always = (-np.inf, np.inf)
+        found: dict[str, dict[str, Reading]] = {}
+        worse: list[str] = []
+        for name, values in self._measured.slices.items():
+            pairs = {
+                value: (_moments(samples[control], always), _moments(samples[arm], always))
+                for value, samples in values.items()
+            }
+            if not pairs:
+                continue
+            estimand = _estimand(metric.measure)
+            read = by_slice(
+                self._test,
+                pairs,
+                _horizon(self._test, metric.effect or metric.margin or 1.0),
+                estimand=estimand,
+                direction=metric.measure.direction,
+            )
+            found[name] = {
+                r.name: reading_of(metric.name, mm.difference(*pairs[r.name], estimand), r.look)
+                for r in read.readings
+            }
+            worse += [f"{name}={value}" for value in read.worse()]
+        return found, tuple(worse)
+
+
+def _periods(
+    entry: Entry, moves: Sequence[Mapping[str, Any]]
+) -> list[tuple[float, float, Mapping[str, float]]]:
+    """Times between changes of the weights, unix seconds, each with its weights."""
+    begins: list[tuple[float, Mapping[str, float]]] = []
+    for move in moves:
+        weights = move["after"]["weights"]
+        if not begins or weights != begins[-1][1]:
+            begins.append((_seconds(move["at"]), weights))
+    if not begins:
+        begins = [(_seconds(entry.created), entry.weights)]
+    begins[0] = (-np.inf, begins[0][1])
+    ends = [*(begin for begin, _ in begins[1:]), np.inf]
+    return [(begin, end, weights) for (begin, weights), end in zip(begins, ends, strict=True)]
+
+
+def _seconds(moment: str) -> float:
+    return datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+
+
+def _moments(sample: Sample, period: tuple[float, float]) -> Moments:
+    """Of the units that first came in a period."""
+    begin, end = period
+    here = (sample.first >= begin) & (sample.first < end)
+    if not here.any():
+        return Moments.none()
+    return Moments.of(sample.y[here], sample.x[here], sample.c[here])
+
+
+def _horizon(test: SequentialTest, effect: float) -> InformationHorizon:
+    """On the clock of information: units come back and bring more (RESULTS, "Experiments")."""
+    return plan_information(effect, sequential_drift(test, POWER, _LOOKS))
+
+
+def _estimand(measure: Measure) -> Estimand:
+    return Estimand.RATIO if measure.kind is Kind.RATIO else Estimand.MEAN

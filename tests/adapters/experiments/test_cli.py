@@ -1,0 +1,91 @@
+"""`turnout experiments`: the simple form, the file, and what options make of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from adapters.artifacts import Artifacts
+from adapters.cli.experiments import experiments
+from adapters.errors import InvalidExperiment, RefusedMove
+
+ARMS = ("--arm", "control=base:1", "--arm", "new=base:3")
+FILE = """
+name = "e2"
+domain = "legal"
+owner = "ann"
+[[arms]]
+name = "control"
+model = "base"
+[[arms]]
+name = "brief"
+model = "base"
+prompt = "Three words."
+[metric]
+name = "stars"
+kind = "mean"
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """As much of a workspace as these verbs need."""
+
+    folder: Path
+
+    @property
+    def store_url(self) -> str:
+        return f"sqlite:///{self.folder}/turnout.db"
+
+    @property
+    def versions(self) -> Artifacts:
+        return Artifacts(self.folder / "artifacts", self.folder / "cache")
+
+    def run(self, *arguments: str) -> str:
+        done = CliRunner().invoke(experiments, arguments, obj=self, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json"))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_name_a_domain_and_two_arms_are_enough(place: Place) -> None:
+    made = place.json("create", "e1", "--domain", "legal", *ARMS)
+    assert (made["name"], made["state"], made["percent"]) == ("e1", "running", None)
+    assert made["weights"] == {"control": 1, "new": 3}
+    shown = place.json("show", "e1")
+    assert shown["answers"] == {} and [move["kind"] for move in shown["moves"]] == ["create"]
+    assert "75 %" in place.run("show", "e1") and "e1" in place.run("list")
+    place.run("move", "e1", "--weight", "control=1", "--weight", "new=1", "--reason", "evenly")
+    for verb, state in (("freeze", "frozen"), ("thaw", "running"), ("stop", "stopped")):
+        place.run(verb, "e1", "--reason", "because")
+        assert place.json("show", "e1")["state"] == state
+    moves = place.json("show", "e1")["moves"]
+    assert [move["reason"] for move in moves] == ["", "evenly", *["because"] * 3]
+    (listed,) = place.json("list")
+    assert listed["stopped"]
+
+
+def test_options_override_the_file(place: Place) -> None:
+    file = place.folder / "e.toml"
+    file.write_text(FILE)
+    with pytest.raises(InvalidExperiment, match="metric: a mean needs minimum_effect"):
+        place.run("create", "--file", str(file))
+    options = ("--margin", "0.2", "--stages", "5,50", "--holdout", "0.1", "--unit", "user")
+    made = place.json("create", "e3", "--file", str(file), *options)
+    assert (made["name"], made["owner"], made["unit"]) == ("e3", "ann", "user")
+    assert (made["stages"], made["percent"], made["holdout"]) == ([5, 50], 5, 0.1)
+    assert (made["metric"]["name"], made["metric"]["margin"]) == ("stars", 0.2)
+    assert made["arms"][1]["prompt"] == "Three words."
+    assert "50 %" in place.run("move", "e3", "--stage", "50")
+    with pytest.raises(RefusedMove, match="stages"):
+        place.run("move", "e3", "--stage", "51")

@@ -17,8 +17,8 @@ from msgspec import Struct
 from router.errors import ArtefactError
 
 # A question stands at the beginning or the end of a long text; what is between is its material.
-HEAD_CHARACTERS = 1_000
-TAIL_CHARACTERS = 300
+HEAD_CHARACTERS = 800
+TAIL_CHARACTERS = 250
 WORD = re.compile(r"[^\W_]+")
 MAX_WORD = 40
 # Unknown words cost ten times what known ones do; past this many the text says little anyway.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapters.cli import Workspace, as_json, show_json, show_table
+from adapters.cli.forecasts import simulate
 from adapters.cli.reports import show_report
 from adapters.experiments.book import ExperimentBook
 from adapters.experiments.design import Kind, Unit
@@ -25,7 +26,10 @@ _reason = click.option("--reason", default="", help="Why; kept in the audit log.
 
 @click.group()
 def experiments() -> None:
-    """Live tests between arms: create, list, show, move, freeze, thaw, stop."""
+    """Live tests between arms: simulate, create, list, show, move, freeze, thaw, stop."""
+
+
+experiments.add_command(simulate)
 
 
 @experiments.command()

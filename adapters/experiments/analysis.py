@@ -23,7 +23,7 @@ from adapters.experiments.statistics.sequential import InformationHorizon, Seque
 
 ALPHA = 0.05
 POWER = 0.8
-_LOOKS = 100  # planned for: about one a day over a season, or one an hour over four days
+LOOKS = 100  # planned for: about one a day over a season, or one an hour over four days
 _LEAST_COVERED = 0.5  # of the units must have a past for it to be used
 
 
@@ -129,7 +129,7 @@ class _Look:
         """When to look: after equal parts of the units, and after all of them."""
         samples = self._measured.samples[measure.name]
         firsts = np.sort(np.concatenate([samples[n].first for n in (self._control, arm)]))
-        parts = np.linspace(0, len(firsts), _LOOKS, endpoint=False)[1:].astype(int)
+        parts = np.linspace(0, len(firsts), LOOKS, endpoint=False)[1:].astype(int)
         return [*(np.unique(firsts[parts]).tolist() if len(firsts) else []), np.inf]
 
     def _effect(self, measure: Measure, arm: str, until: float = np.inf) -> Effect:
@@ -209,7 +209,7 @@ def _moments(sample: Sample, period: tuple[float, float]) -> Moments:
 
 def _horizon(test: SequentialTest, effect: float) -> InformationHorizon:
     """On the clock of information: units come back and bring more (RESULTS, "Experiments")."""
-    return plan_information(effect, sequential_drift(test, POWER, _LOOKS))
+    return plan_information(effect, sequential_drift(test, POWER, LOOKS))
 
 
 def _estimand(measure: Measure) -> Estimand:

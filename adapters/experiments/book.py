@@ -1,6 +1,6 @@
 """The experiments on record: begun, moved, ended, and why. Who is assigned is `assignment`'s."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,7 @@ from adapters import tables
 from adapters.errors import InvalidExperiment, RefusedMove, UnknownExperiment
 from adapters.experiments.assignment import Split
 from adapters.experiments.conversations import Kept, running_conversations
-from adapters.experiments.design import BASE_ARM, Arm, Experiment
+from adapters.experiments.design import BASE_ARM, Experiment
 from adapters.experiments.entry import UNSAID, Entry, State, Why
 from adapters.experiments.layers import free_start
 from adapters.experiments.reading import read_experiment
@@ -27,11 +27,6 @@ class ExperimentBook:
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
         self._registry = registry
-
-    def create(self, name: str, domain: str, arms: Sequence[Arm]) -> Experiment:
-        """Start an experiment of which nothing is said but its arms."""
-        values = {"name": name, "domain": domain, "arms": [asdict(arm) for arm in arms]}
-        return self.begin(read_experiment(values)).experiment
 
     def begin(self, experiment: Experiment, why: Why = UNSAID) -> Entry:
         """Start an experiment on its domain's traffic, at its first stage.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from adapters.experiments.assignment import BASE_ARM, Arm
 from adapters.experiments.book import ExperimentBook
+from adapters.experiments.design import BASE_ARM, Arm, Experiment
 from benchmarks.flat.interactions import filled_store, insist_on_room
 from benchmarks.gateway.contender import Answer, Surroundings, WrongRun
 from benchmarks.gateway.prepared import (
@@ -146,10 +146,10 @@ class Workshop:
             book = ExperimentBook(store, registry)
             for pack in packs:
                 (version,) = publish(registry, pack.name, self.base, 1)
-                arms = [Arm("control", BASE_ARM, 1), Arm("new", version, 1)]
-                book.create(f"ended-{pack.name}", pack.name, arms)
+                arms = (Arm("control", BASE_ARM), Arm("new", version))
+                book.begin(Experiment(f"ended-{pack.name}", pack.name, arms))
                 book.stop(f"ended-{pack.name}")
-                book.create(f"live-{pack.name}", pack.name, arms)
+                book.begin(Experiment(f"live-{pack.name}", pack.name, arms))
                 serving.append(version)
         return Side(folder, more_packs=packs, serving=serving)
 

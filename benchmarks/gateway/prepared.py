@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from adapters.experiments.assignment import Arm
 from adapters.experiments.book import ExperimentBook
+from adapters.experiments.design import Arm, Experiment
 from adapters.lora import CONFIG, WEIGHTS
 from adapters.manifest import TrainingFacts, config_hash
 from adapters.registry import Registry
@@ -100,8 +100,8 @@ def furnish(state: Path, base: Path) -> dict[str, tuple[str, str]]:
     with opened(state) as (store, registry):
         for domain in DOMAINS:
             first, second = publish(registry, domain, base, 2)
-            arms = [Arm(ARMS[0], first, 1), Arm(ARMS[1], second, 1)]
-            ExperimentBook(store, registry).create(f"bench-{domain}", domain, arms)
+            arms = Arm(ARMS[0], first), Arm(ARMS[1], second)
+            ExperimentBook(store, registry).begin(Experiment(f"bench-{domain}", domain, arms))
             made[domain] = (first, second)
     return made
 

@@ -7,8 +7,11 @@ proxies, decompression (benchmarks/RESULTS.md).
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
-from typing import cast
+from functools import cache, lru_cache
+from typing import NamedTuple, cast
+from urllib.parse import urlsplit
 
 import httptools
 
@@ -20,6 +23,36 @@ _READ_AHEAD = 256 * 1024
 _SMALL = 64 * 1024
 _MOST_HEAD_BYTES = 256 * 1024
 MAX_ANSWER_BYTES = 64 * 2**20
+
+
+class Origin(NamedTuple):
+    """Where a connection leads."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+@lru_cache(maxsize=4096)
+def prepared(method: str, url: str, bearer: str | None) -> tuple[Origin, bytes]:
+    """Where a URL leads, and the part of a request's head that is always the same."""
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls)
+    lines = [
+        f"{method} {parts.path} HTTP/1.1",
+        f"host: {parts.netloc.rpartition('@')[2]}",
+        "content-type: application/json",
+    ]
+    if bearer:
+        lines.append(f"authorization: Bearer {bearer}")
+    return origin, ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+
+@cache
+def system_trust() -> ssl.SSLContext:
+    """Made when first needed: it holds every certificate of the system."""
+    return ssl.create_default_context()
 
 
 class Connection(asyncio.Protocol):

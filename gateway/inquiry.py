@@ -1,13 +1,10 @@
 """Short questions to engines, each on a connection of its own: what the reconciler asks."""
 
 import asyncio
-import ssl
-from functools import cache
-from urllib.parse import urlsplit
 
 from adapters.engines.client import Question
 from adapters.errors import EngineError, EngineTimeout
-from gateway.connection import Connection
+from gateway.connection import Connection, prepared, system_trust
 from gateway.errors import EngineFailed
 
 
@@ -28,33 +25,15 @@ async def ask(question: Question) -> tuple[int, bytes]:
 
 
 async def _asked(question: Question) -> tuple[int, bytes]:
-    parts = urlsplit(question.url)
-    tls = _tls() if parts.scheme == "https" else None
-    host, port = parts.hostname or "", parts.port or (443 if tls else 80)
+    origin, head = prepared(question.method, question.url, question.key)
+    head += b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(question.body)
+    trust = system_trust() if origin.tls else None
     _, connection = await asyncio.get_running_loop().create_connection(
-        Connection, host, port, ssl=tls
+        Connection, origin.host, origin.port, ssl=trust
     )
     try:
-        connection.send(_head(question, parts.netloc, parts.path), question.body, question.seconds)
+        connection.send(head, question.body, question.seconds)
         await connection.begun()
         return connection.status, await connection.read()
     finally:
         connection.abort()
-
-
-def _head(question: Question, host: str, path: str) -> bytes:
-    lines = [
-        f"{question.method} {path} HTTP/1.1",
-        f"host: {host.rpartition('@')[2]}",
-        f"content-length: {len(question.body)}",
-        "content-type: application/json",
-        "connection: close",
-    ]
-    if question.key:
-        lines.append(f"authorization: Bearer {question.key}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()

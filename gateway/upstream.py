@@ -9,11 +9,9 @@ import asyncio
 import ssl
 from collections import defaultdict
 from collections.abc import Awaitable
-from functools import cached_property, lru_cache, partial
-from typing import NamedTuple
-from urllib.parse import urlsplit
+from functools import partial
 
-from gateway.connection import Connection
+from gateway.connection import Connection, Origin, prepared, system_trust
 from gateway.errors import EngineFailed, EngineUnreachable
 from gateway.settings import Engine
 
@@ -21,19 +19,16 @@ from gateway.settings import Engine
 _SWEEP_SECONDS = 0.1
 _PRUNE_SECONDS = 10.0
 _END_SECONDS = 1.0  # for the end of an answer whose last event has been read
+_OWN_HEADERS = (
+    b"accept: application/json, text/event-stream\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n"
+)
 _MOST_IDLE = 256  # connections kept per replica
-
-
-class _Origin(NamedTuple):
-    host: str
-    port: int
-    tls: bool
 
 
 class Answer:
     """An engine's answer whose status is known and whose body is still on its way."""
 
-    def __init__(self, upstream: "Upstream", origin: _Origin, connection: Connection) -> None:
+    def __init__(self, upstream: "Upstream", origin: Origin, connection: Connection) -> None:
         self._upstream = upstream
         self._origin = origin
         self._connection = connection
@@ -70,14 +65,9 @@ class Upstream:
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self._idle: defaultdict[_Origin, list[Connection]] = defaultdict(list)
+        self._idle: defaultdict[Origin, list[Connection]] = defaultdict(list)
         self._busy: set[Connection] = set()
-        self._given_tls = tls
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        """Made when first needed: it holds every certificate of the system."""
-        return self._given_tls or ssl.create_default_context()
+        self._tls = tls
 
     async def open(
         self, url: str, body: bytes, *, engine: Engine, request_id: str, patience: float
@@ -89,11 +79,8 @@ class Upstream:
             EngineUnreachable: no connection could be made.
             EngineFailed: 504 when no byte came in time, 502 when the connection broke.
         """
-        origin, head = _prepared(url, engine.bearer)
-        head += b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            request_id.encode("latin-1", "replace"),
-            len(body),
-        )
+        origin, head = prepared("POST", url, engine.bearer)
+        head += _OWN_HEADERS % (request_id.encode("latin-1", "replace"), len(body))
         while (idle := self._take(origin)) is not None:
             try:
                 return await self._ask(origin, idle, head, body, patience)
@@ -106,7 +93,7 @@ class Upstream:
         fresh = await self._connect(origin, engine)
         return await self._ask(origin, fresh, head, body, patience)
 
-    def put_back(self, origin: _Origin, connection: Connection) -> None:
+    def put_back(self, origin: Origin, connection: Connection) -> None:
         """Take a connection back after an answer; one in the middle of it is cut."""
         if connection not in self._busy:
             return
@@ -116,7 +103,7 @@ class Upstream:
         else:
             connection.abort()
 
-    def await_end(self, origin: _Origin, connection: Connection) -> None:
+    def await_end(self, origin: Origin, connection: Connection) -> None:
         """Take a connection back as soon as its answer has ended, which is expected any moment."""
         if connection.complete or not connection.open or connection.unread:
             self.put_back(origin, connection)
@@ -151,7 +138,7 @@ class Upstream:
             connection.abort()
 
     async def _ask(
-        self, origin: _Origin, connection: Connection, head: bytes, body: bytes, patience: float
+        self, origin: Origin, connection: Connection, head: bytes, body: bytes, patience: float
     ) -> Answer:
         self._busy.add(connection)
         try:
@@ -163,7 +150,7 @@ class Upstream:
             raise
         return Answer(self, origin, connection)
 
-    def _take(self, origin: _Origin) -> Connection | None:
+    def _take(self, origin: Origin) -> Connection | None:
         """The connection used last, which the engine is least likely to have closed."""
         kept = self._idle[origin]
         while kept:
@@ -171,12 +158,13 @@ class Upstream:
                 return connection
         return None
 
-    async def _connect(self, origin: _Origin, engine: Engine) -> Connection:
+    async def _connect(self, origin: Origin, engine: Engine) -> Connection:
         loop = asyncio.get_running_loop()
+        tls = (self._tls or system_trust()) if origin.tls else None
         try:
             async with asyncio.timeout(engine.connect_timeout):
                 _, connection = await loop.create_connection(
-                    Connection, origin.host, origin.port, ssl=self._tls if origin.tls else None
+                    Connection, origin.host, origin.port, ssl=tls
                 )
         except TimeoutError as exc:
             raise EngineUnreachable(
@@ -185,20 +173,3 @@ class Upstream:
         except OSError as exc:
             raise EngineUnreachable(f"{origin.host}:{origin.port}: {exc}") from exc
         return connection
-
-
-@lru_cache(maxsize=4096)
-def _prepared(url: str, bearer: str | None) -> tuple[_Origin, bytes]:
-    """Where a URL leads, and the part of the request's head that does not change."""
-    parts = urlsplit(url)
-    tls = parts.scheme == "https"
-    origin = _Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls)
-    lines = [
-        f"POST {parts.path} HTTP/1.1",
-        f"host: {parts.netloc.rpartition('@')[2]}",
-        "content-type: application/json",
-        "accept: application/json, text/event-stream",
-    ]
-    if bearer:
-        lines.append(f"authorization: Bearer {bearer}")
-    return origin, ("\r\n".join(lines) + "\r\n").encode("latin-1")

@@ -5,6 +5,7 @@ For people and for the rollout. Nothing on the request path imports this, or the
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -99,51 +100,42 @@ class _Look:
     def _guard(self, guardrail: Guardrail, arm: str) -> tuple[Reading, bool]:
         """A guardrail's reading, and whether it is surely beyond its margin."""
         test = together(self._test, len(self._experiment.guardrails))
-        effect = self._effect(guardrail.measure, arm)
-        scale = abs(float(effect.control.value)) if guardrail.relative else 1.0
+        course = self._course(guardrail.measure, arm)
+        scale = abs(float(course[-1].control.value)) if guardrail.relative else 1.0
         margin = max(guardrail.margin * scale, 1e-12)
-        look = self._look(test, guardrail.measure, arm, margin)
+        look = _look(test, course, margin)
         standing = st.judge(look, guardrail.measure.direction, margin)
-        return reading_of(guardrail.name, effect, look), bool(standing.beyond_margin)
+        return reading_of(guardrail.name, course[-1], look), bool(standing.beyond_margin)
 
     def _read(
         self, measure: Measure, arm: str, wanted: float | None, margin: float | None
     ) -> tuple[Reading, st.Standing]:
-        effect = self._effect(measure, arm)
-        look = self._look(self._test, measure, arm, wanted or margin or 1.0)
+        course = self._course(measure, arm)
+        look = _look(self._test, course, wanted or margin or 1.0)
         standing = st.judge(look, measure.direction, margin or 0.0)
-        return reading_of(measure.name, effect, look), standing
+        return reading_of(measure.name, course[-1], look), standing
 
-    def _look(self, test: SequentialTest, measure: Measure, arm: str, effect: float) -> st.Look:
-        """A look at everything, with what looks on the way here excluded already: past the horizon
-        the test alone says less than it did before."""
-        horizon = _horizon(test, effect)
-        look = None
-        for end in self._moments_in_time(measure, arm):
-            now = test.look(self._effect(measure, arm, end), horizon)
-            look = now if look is None else now.after(look)
-        assert look is not None
-        return look
-
-    def _moments_in_time(self, measure: Measure, arm: str) -> list[float]:
-        """When to look: after equal parts of the units, and after all of them."""
-        samples = self._measured.samples[measure.name]
-        firsts = np.sort(np.concatenate([samples[n].first for n in (self._control, arm)]))
-        parts = np.linspace(0, len(firsts), LOOKS, endpoint=False)[1:].astype(int)
-        return [*(np.unique(firsts[parts]).tolist() if len(firsts) else []), np.inf]
-
-    def _effect(self, measure: Measure, arm: str, until: float = np.inf) -> Effect:
-        """Of the units that came before `until`."""
+    def _course(self, measure: Measure, arm: str) -> list[Effect]:
+        """The effect after equal parts of the units, and at last after all of them. Moments add
+        up, so each unit is read once."""
         samples = self._measured.samples[measure.name]
         pair = samples[self._control], samples[arm]
-        periods = [(begin, min(end, until)) for begin, end in self._periods if begin < until]
-        return mm.stratified([self._difference(measure, pair, period) for period in periods])
+        firsts = np.sort(np.concatenate([sample.first for sample in pair]))
+        parts = np.linspace(0, len(firsts), LOOKS, endpoint=False)[1:].astype(int)
+        ends = [*(np.unique(firsts[parts]).tolist() if len(firsts) else []), np.inf]
+        seen = [(Moments.none(), Moments.none()) for _ in self._periods]
+        course, begin = [], -np.inf
+        for end in ends:
+            for place, period in enumerate(self._periods):
+                part = max(begin, period[0]), min(end, period[1])
+                control, treatment = seen[place]
+                seen[place] = control + _moments(pair[0], part), treatment + _moments(pair[1], part)
+            course.append(mm.stratified([self._difference(measure, both) for both in seen]))
+            begin = end
+        return course
 
-    def _difference(
-        self, measure: Measure, pair: tuple[Sample, Sample], period: tuple[float, float]
-    ) -> Effect:
-        control, treatment = (_moments(sample, period) for sample in pair)
-        return mm.difference(control, treatment, _estimand(measure), adjusted=self._adjusted)
+    def _difference(self, measure: Measure, both: tuple[Moments, Moments]) -> Effect:
+        return mm.difference(*both, _estimand(measure), adjusted=self._adjusted)
 
     @property
     def _adjusted(self) -> bool:
@@ -178,6 +170,14 @@ class _Look:
         return found, tuple(worse)
 
 
+def _look(test: SequentialTest, course: Sequence[Effect], effect: float) -> st.Look:
+    """A look at the whole course, with what looks on the way excluded already: past the horizon
+    the test alone says less than it did before."""
+    horizon = _horizon(test, effect)
+    looks = [test.look(effect_so_far, horizon) for effect_so_far in course]
+    return reduce(lambda earlier, now: now.after(earlier), looks)
+
+
 def _periods(
     entry: Entry, moves: Sequence[Mapping[str, Any]]
 ) -> list[tuple[float, float, Mapping[str, float]]]:
@@ -199,12 +199,11 @@ def _seconds(moment: str) -> float:
 
 
 def _moments(sample: Sample, period: tuple[float, float]) -> Moments:
-    """Of the units that first came in a period."""
-    begin, end = period
-    here = (sample.first >= begin) & (sample.first < end)
-    if not here.any():
+    """Of the units that first came in a period; they are in the order in which they came."""
+    begin, end = np.searchsorted(sample.first, period)
+    if begin >= end:
         return Moments.none()
-    return Moments.of(sample.y[here], sample.x[here], sample.c[here])
+    return Moments.of(sample.y[begin:end], sample.x[begin:end], sample.c[begin:end])
 
 
 def _horizon(test: SequentialTest, effect: float) -> InformationHorizon:

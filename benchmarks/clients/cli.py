@@ -10,30 +10,19 @@ from rich.progress import Progress
 from rich.table import Table
 
 from adapters.cli import as_json, show_json
+from benchmarks import options
 from benchmarks.clients.client import NAMES
 from benchmarks.clients.run import Plan, run
-from benchmarks.gateway.tools import HOME, NotBuilt
+from benchmarks.gateway.tools import NotBuilt
 
 _SHORT = 20  # what a check saw is shown with a "yes" if it is no longer
 
 
 @click.command()
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.2, 600),
-    default=2,
-    show_default=True,
-    help="Of each load, after its warm-up.",
-)
+@options.seconds(2, "load")
 @click.option("--checks/--no-checks", default=True, help="Whether answers are looked at first.")
-@click.option(
-    "--home",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=HOME,
-    show_default=True,
-    help="Where pyreqwest is installed.",
-)
+@options.home("pyreqwest is installed")
 @as_json
 def clients(
     rounds: int,

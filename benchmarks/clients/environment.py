@@ -2,35 +2,22 @@
 certificates of a made-up authority."""
 
 import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-_READY = ".ready"
+from benchmarks.installed import NotInstalled, python_environment, run
+
 # A figure belongs to a version. The event loop is the gateway's own.
 _FOREIGN = {"pyreqwest": ("pyreqwest==0.15.1", f"uvloop=={version('uvloop')}")}
-
-
-class NotInstalled(Exception):
-    """A client is not here and could not be fetched; the message says why."""
 
 
 def python_of(name: str, home: Path) -> Path:
     """The interpreter that has this client, made on first use; raises NotInstalled."""
     if name not in _FOREIGN:
         return Path(sys.executable)
-    folder, wanted = home / name, "\n".join(_FOREIGN[name])
-    python, marker = folder / "bin" / "python", folder / _READY
-    if marker.exists() and marker.read_text(encoding="utf-8") == wanted:
-        return python
-    shutil.rmtree(folder, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(folder)], name)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, *_FOREIGN[name]], name)
-    marker.write_text(wanted, encoding="utf-8")
-    return python
+    python_environment(home / name, _FOREIGN[name], name)
+    return home / name / "bin" / "python"
 
 
 def version_of(name: str) -> str:
@@ -56,12 +43,5 @@ def certificates(folder: Path) -> Path:
         + ["-extfile", f"{folder}/names", "-out", f"{folder}/certificate.pem"],
     )
     for command in commands:
-        _run(command, "the certificate")
+        run(command, "the certificates cannot be made")
     return folder
-
-
-def _run(command: Sequence[str], name: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines() or ["no message"]
-        raise NotInstalled(f"{name} cannot be made: {last[-1][:300]}")

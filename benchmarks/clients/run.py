@@ -12,9 +12,10 @@ from typing import Any
 
 from benchmarks.clients.checks import CHECKS
 from benchmarks.clients.client import NAMES
-from benchmarks.clients.environment import NotInstalled, certificates, python_of, version_of
+from benchmarks.clients.environment import certificates, python_of, version_of
 from benchmarks.gateway.questions import write_bodies
 from benchmarks.gateway.tools import BASE_MODEL, GATEWAY_CORE, Tools, pinned
+from benchmarks.installed import NotInstalled
 from benchmarks.swap.servers import ROOT
 
 OURS = NAMES[0]

@@ -1,7 +1,5 @@
 """`turnout bench flat`: options in, ratios out."""
 
-import signal
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,14 +7,14 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from adapters.cli import as_json, show_json
+from benchmarks import options
 from benchmarks.flat.report import MOST_LOST, Report
 from benchmarks.flat.run import DISCONNECT, Plan, run
 from benchmarks.flat.sides import dimensions
-from benchmarks.gateway.tools import HOME, NotBuilt
+from benchmarks.gateway.tools import NotBuilt
 from benchmarks.swap.prepare import NotPrepared
 
 _INTERACTIONS = 1_000_000
@@ -24,29 +22,15 @@ _NAMES = (*dimensions(_INTERACTIONS), DISCONNECT)
 _COLUMNS = ("", "req/s", "ratio", "CPU ratio", "idle", "MB")
 
 
-def _chosen(_ctx: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
-    if unknown := set(names) - set(_NAMES):
-        known = ", ".join(_NAMES)
-        raise click.BadParameter(f"{', '.join(sorted(unknown))}; known are {known}")
-    return names
-
-
 @click.command()
 @click.option(
     "--only",
     default=",".join(_NAMES),
-    callback=_chosen,
+    callback=options.names(*_NAMES),
     help=f"Some of {','.join(_NAMES)}; `same` compares two equal gateways. [default: all]",
 )
 @click.option("--rounds", type=click.IntRange(1, 1000), default=10, show_default=True)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.2, 600),
-    default=2,
-    show_default=True,
-    help="Of each turn, after its warm-up.",
-)
+@options.seconds(2, "turn")
 @click.option(
     "--interactions",
     type=click.IntRange(10_000, 100_000_000),
@@ -54,13 +38,7 @@ def _chosen(_ctx: click.Context, _option: click.Parameter, value: str) -> tuple[
     show_default=True,
     help="In the larger store; they take 0.5 GB a million, twice, and are kept for the next run.",
 )
-@click.option(
-    "--home",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=HOME,
-    show_default=True,
-    help="Where they are kept.",
-)
+@options.home("they are kept")
 @as_json
 def flat(
     only: tuple[str, ...],
@@ -76,16 +54,9 @@ def flat(
     a closed loop of 32 connections, the full pipeline without retrieval. Run it on a quiet machine.
     Exit code 1 if much of anything costs more than 5 % of the throughput, or an answer was wrong.
     """
-    # An exit, unlike the signal's default, stops the servers that were started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options.stop_servers_when_told()
     plan = Plan(only, rounds, seconds, interactions, home.expanduser())
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    ) as progress:
+    with options.steps() as progress:
         task = progress.add_task("", total=plan.steps)
         try:
             report = run(plan, lambda what, by: progress.update(task, description=what, advance=by))

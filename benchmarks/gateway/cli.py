@@ -1,7 +1,5 @@
 """`turnout bench gateway`: options in, figures out."""
 
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,29 +7,15 @@ from typing import Any
 import click
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from adapters.cli import as_json
+from benchmarks import options
 from benchmarks.gateway.measure import Workload
 from benchmarks.gateway.peers import PEERS
 from benchmarks.gateway.report import USUAL_RATE
 from benchmarks.gateway.run import MODES, Plan, run
 from benchmarks.gateway.tools import NotBuilt
-
-_HOME = Path("~/.cache/turnout/bench")
-
-
-def _names(*known: str) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...]]:
-    """A callback that reads a list of known names."""
-
-    def read(_ctx: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
-        names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
-        if unknown := set(names) - set(known):
-            raise click.BadParameter(f"{', '.join(sorted(unknown))}; known are {', '.join(known)}")
-        return names
-
-    return read
 
 
 def _rates(_ctx: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
@@ -49,24 +33,18 @@ def _rates(_ctx: click.Context, _option: click.Parameter, value: str) -> tuple[i
     "--peers",
     default="tensorzero,nginx",
     show_default=True,
-    callback=_names(*PEERS),
+    callback=options.names(*PEERS),
     help=f"Some of {','.join(PEERS)}; installed on first use. Empty for none.",
 )
 @click.option(
     "--modes",
     default="pass,full",
     show_default=True,
-    callback=_names(*MODES),
+    callback=options.names(*MODES),
     help=f"Some of {','.join(MODES)}; asgi is an empty application on the same server.",
 )
 @click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.2, 600),
-    default=3,
-    show_default=True,
-    help="Of each load, after its warm-up.",
-)
+@options.seconds(3, "load")
 @click.option(
     "--rates",
     default="100,300,1000,3000",
@@ -81,13 +59,7 @@ def _rates(_ctx: click.Context, _option: click.Parameter, value: str) -> tuple[i
     show_default=True,
     help="Milliseconds before the mock answers.",
 )
-@click.option(
-    "--home",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=_HOME,
-    show_default=True,
-    help="Where peers are installed.",
-)
+@options.home("peers are installed")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON here.")
 @as_json
 def gateway(
@@ -107,17 +79,10 @@ def gateway(
     quiet machine: `others_busy` says how much of the gateway's core others took. Exit code 1 if a
     request to Turnout failed, or its record is not what the pipeline claims.
     """
-    # An exit, unlike the signal's default, stops the servers that were started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options.stop_servers_when_told()
     workload = Workload(seconds=seconds, rates=rates)
     plan = Plan(peers, modes, rounds, workload, home.expanduser(), delay_ms=delay)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    ) as progress:
+    with options.steps() as progress:
         task = progress.add_task("preparing", total=plan.turns + len(peers) + len(modes))
 
         def say(what: str) -> None:

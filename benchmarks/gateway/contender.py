@@ -18,10 +18,6 @@ from benchmarks.swap.servers import free_port
 KEY = "sk-bench-caller"
 
 
-class NotInstalled(Exception):
-    """A gateway is not here and could not be fetched; the message says what to do."""
-
-
 class WrongRun(Exception):
     """A gateway answered, but not in the way that was to be measured."""
 

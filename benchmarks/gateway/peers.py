@@ -3,17 +3,14 @@ mock upstream. Versions are pinned: a figure belongs to a version."""
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.gateway.contender import KEY, Contender, NotInstalled, Surroundings
+from benchmarks.gateway.contender import KEY, Contender, Surroundings
 from benchmarks.gateway.questions import Body, Question
 from benchmarks.gateway.tools import BASE_MODEL, HERE
+from benchmarks.installed import NotInstalled, node_packages, python_environment
 from benchmarks.swap.servers import free_port
-
-_READY = ".ready"
 
 
 class Nginx(Contender):
@@ -46,14 +43,7 @@ class PythonPeer(Contender):
         self._home = home / self.name
 
     def prepare(self) -> None:
-        wanted = "\n".join(self.requirements)
-        if _marked(self._home) == wanted:
-            return
-        shutil.rmtree(self._home, ignore_errors=True)
-        _run([sys.executable, "-m", "venv", str(self._home)], self.name)
-        pip = [str(self._bin("python")), "-m", "pip", "install", "--quiet"]
-        _run([*pip, "--disable-pip-version-check", *self.requirements], self.name)
-        (self._home / _READY).write_text(wanted, encoding="utf-8")
+        python_environment(self._home, self.requirements, self.name)
 
     def _bin(self, program: str) -> Path:
         return self._home / "bin" / program
@@ -134,15 +124,7 @@ class Portkey(Contender):
         self._upstream = 0
 
     def prepare(self) -> None:
-        if shutil.which("npm") is None:
-            raise NotInstalled("portkey needs Node: apt-get install nodejs npm")
-        wanted = "\n".join(self.requirements)
-        if _marked(self._home) == wanted:
-            return
-        self._home.mkdir(parents=True, exist_ok=True)
-        install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--legacy-peer-deps"]
-        _run([*install, "--prefix", str(self._home), *self.requirements], self.name)
-        (self._home / _READY).write_text(wanted, encoding="utf-8")
+        node_packages(self._home, self.requirements, self.name)
 
     def command(self, port: int, around: Surroundings) -> list[str]:
         self.headers = {
@@ -164,20 +146,6 @@ PEERS: Mapping[str, type[Nginx | PythonPeer | Portkey]] = {
 
 # Debian keeps servers where an ordinary user's PATH does not look.
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
-
-
-def _marked(home: Path) -> str | None:
-    """What was installed there to its end."""
-    marker = home / _READY
-    return marker.read_text(encoding="utf-8") if marker.exists() else None
-
-
-def _run(command: Sequence[str], name: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.lower().startswith("error")]
-        last = said or done.stderr.strip().splitlines() or ["no message"]
-        raise NotInstalled(f"{name} cannot be installed: {last[-1][:300]}")
 
 
 _NGINX = """

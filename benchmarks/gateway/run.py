@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from benchmarks.gateway.contender import Contender, NotInstalled, Surroundings, WrongRun
+from benchmarks.gateway.contender import Contender, Surroundings, WrongRun
 from benchmarks.gateway.measure import Figures, Target, Workload, measure
 from benchmarks.gateway.peers import PEERS
 from benchmarks.gateway.prepared import prepare, write_base
@@ -17,6 +17,7 @@ from benchmarks.gateway.questions import questions, write_bodies
 from benchmarks.gateway.report import Report
 from benchmarks.gateway.tools import BASE_MODEL, LoadFailed, Tools
 from benchmarks.gateway.turnout_gateway import EmptyAsgi, FullTurnout, Turnout
+from benchmarks.installed import NotInstalled
 from benchmarks.swap.prepare import NotPrepared
 from benchmarks.swap.servers import NotStarted
 

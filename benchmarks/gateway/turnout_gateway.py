@@ -4,8 +4,6 @@ Each run is checked against its own record: a pipeline that left something out w
 """
 
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +16,10 @@ from adapters import tables
 from adapters.store import Store
 from benchmarks.gateway.contender import KEY, Answer, Contender, Surroundings, WrongRun
 from benchmarks.gateway.prepared import ARMS, Prepared, write_config
-from benchmarks.gateway.processes import Started
+from benchmarks.gateway.processes import Started, serve_command
 from benchmarks.gateway.questions import DOMAINS, GENERAL, Body, Question
 from benchmarks.swap.prepare import fresh_copy
-from benchmarks.swap.servers import NotStarted, free_port
 
-_WAIT_SECONDS = 60
 # How far a target's share may lie from the third that was asked for it, and an arm's from a half:
 # there are 40 units for each target, so one standard deviation of an arm's share is 0.08.
 _SHARE_TOLERANCE, _ARM_TOLERANCE = 0.08, 0.3
@@ -40,7 +36,7 @@ class Turnout(Contender):
 
     def command(self, port: int, around: Surroundings) -> list[str]:
         config = write_config(around.folder / "turnout.toml", around.upstreams[:1], packs=False)
-        return _serve(config, around, port)
+        return serve_command(config, around.folder / "state", port)
 
     def environment(self, around: Surroundings) -> Mapping[str, str]:
         return {"TURNOUT_BOOTSTRAP_KEY": KEY}
@@ -49,7 +45,7 @@ class Turnout(Contender):
         return question.body(GENERAL)
 
     def settle(self, running: Started) -> None:
-        _wait_for_metric(running, "turnout_journal_pending 0.0")
+        running.process.wait_for_metrics("turnout_journal_pending 0.0")
 
     def check(self, running: Started, around: Surroundings, answered: int) -> None:
         self.settle(running)
@@ -79,7 +75,7 @@ class FullTurnout(Turnout):
     def command(self, port: int, around: Surroundings) -> list[str]:
         fresh_copy(self._prepared.state, around.folder / "state")
         config = write_config(around.folder / "turnout.toml", around.upstreams, packs=True)
-        return _serve(config, around, port)
+        return serve_command(config, around.folder / "state", port)
 
     def body(self, question: Question) -> Body:
         more: Body = {} if self._retrieval else {"turnout": {"retrieval": False}}
@@ -89,13 +85,14 @@ class FullTurnout(Turnout):
     def running(self, around: Surroundings) -> Iterator[Started]:
         """Returns once every replica serves every version."""
         with super().running(around) as running:
-            for pair in self._prepared.versions.values():
-                for version in pair:
-                    _wait_for_metric(
-                        running,
-                        f'turnout_adapter_replicas{{state="ready",version="{version}"}} '
-                        f"{len(around.upstreams)}.0",
-                    )
+            running.process.wait_for_metrics(
+                *(
+                    f'turnout_adapter_replicas{{state="ready",version="{version}"}} '
+                    f"{len(around.upstreams)}.0"
+                    for pair in self._prepared.versions.values()
+                    for version in pair
+                )
+            )
             yield running
 
     def accept(self, question: Question, answer: Answer) -> None:
@@ -163,23 +160,3 @@ class _Record:
 
     def arms(self, target: str) -> dict[str | None, int]:
         return {arm: n for (where, arm), n in self.counts.items() if where == target}
-
-
-def _serve(config: Path, around: Surroundings, port: int) -> list[str]:
-    places = ["--config", str(config), "--state", str(around.folder / "state")]
-    ports = ["--port", str(port), "--admin-port", str(free_port())]
-    return [sys.executable, "-m", "gateway", "serve", *places, *ports]
-
-
-def _wait_for_metric(running: Started, line: str) -> None:
-    """Wait until `/metrics` has this line."""
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{running.process.url}/metrics", timeout=10) as answer:
-                if line in answer.read().decode().splitlines():
-                    return
-        except OSError as exc:
-            raise NotStarted(f"{running.process.name} has stopped answering: {exc}") from exc
-        time.sleep(0.1)
-    raise NotStarted(f"{running.process.name}: no {line!r} within {_WAIT_SECONDS} s")

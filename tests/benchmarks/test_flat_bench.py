@@ -1,6 +1,5 @@
 """What `turnout bench flat` starts: gateways that really have much of something, and answer."""
 
-import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -22,8 +21,6 @@ from benchmarks.flat.sides import Workshop, dimensions
 from benchmarks.gateway.prepared import opened
 from benchmarks.gateway.tools import Tools
 from gateway.access import KeyStore
-
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
 def quiet(_what: object) -> None:

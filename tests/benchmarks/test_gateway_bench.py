@@ -2,7 +2,6 @@
 full pipeline under test is the full pipeline."""
 
 import json
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -20,8 +19,6 @@ CHAT = "/v1/chat/completions"
 EVENTS = 8
 # The role, the pieces, the finish reason, the usage.
 EVENTS_OF_AN_ANSWER = EVENTS + 3
-
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
 @pytest.fixture(scope="session")

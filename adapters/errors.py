@@ -10,6 +10,7 @@ AdapterError
 ├── InvalidExperiment     arms, weights or names that make no sense
 ├── StoreUnavailable      the database did not answer
 ├── JournalFull           the journal could not take a record (disk full or limit reached)
+├── ExportFailed          rows could not be written: the disk, or a package that is not there
 └── EngineError           an engine refused or did not answer
     └── EngineTimeout     it did not answer in time; it may only be busy
 """
@@ -53,6 +54,10 @@ class StoreUnavailable(AdapterError):
 
 class JournalFull(AdapterError):
     """The journal could not take a record."""
+
+
+class ExportFailed(AdapterError):
+    """Rows could not be written; the message says what to do."""
 
 
 class EngineError(AdapterError):

@@ -28,9 +28,10 @@ class Interaction(Struct, frozen=True):
     """One answered request; `id` is the response's id, the receipt for feedback. Times: unix
     seconds, milliseconds.
 
-    `standing` is the request's part in `experiment` (assigned, holdout, ineligible), and
+    `standing` is the request's part in `experiment` (assigned, holdout, ineligible, shadow), and
     `experiment_unit` what was assigned; `exposed` says that the arm itself gave the answer, not
-    what the request fell back to.
+    what the request fell back to. A shadow's answer, which nobody saw, names the one that was seen
+    in `shadow_of`.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Interaction(Struct, frozen=True):
     standing: str = ""
     experiment_unit: str | None = None
     exposed: bool = False
+    shadow_of: str | None = None
 
     def to_record(self) -> dict[str, Any]:
         """A JSON-ready dictionary; `from_record` is its inverse."""

@@ -5,13 +5,14 @@ Knows how to read and check one; knows nothing of what is trained or served from
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from adapters.checks import AnyCheck
 from adapters.errors import PackError
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
@@ -35,6 +36,15 @@ class _PackFile(BaseModel):
     description: str = Field(default="", max_length=2000)
     system_prompt: str = Field(default="", max_length=8000)
     retrieval: _Retrieval = _Retrieval()
+    checks: tuple[AnyCheck, ...] = Field(default=(), max_length=50)
+
+    @field_validator("checks")
+    @classmethod
+    def _checks_are_different(cls, checks: tuple[AnyCheck, ...]) -> tuple[AnyCheck, ...]:
+        names = [check.name for check in checks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two checks share a name: {names}")
+        return checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,7 @@ class Pack:
     system_prompt: str
     top_k: int
     min_score: float
+    checks: tuple[AnyCheck, ...]
     folder: Path
     documents: Path | None
     train: Path | None
@@ -69,6 +80,7 @@ class Pack:
             system_prompt=facts.system_prompt,
             top_k=facts.retrieval.top_k,
             min_score=facts.retrieval.min_score,
+            checks=facts.checks,
             folder=folder,
             documents=_first_existing(folder, "documents", "documents.jsonl"),
             train=_first_existing(folder, "train.jsonl"),
@@ -92,6 +104,12 @@ class Pack:
                 for message in row.get("messages", []):
                     if message.get("role") == "user" and isinstance(message.get("content"), str):
                         yield {"text": message["content"], "label": self.name}
+
+
+def checks_of(domain: str, folders: Iterable[Path]) -> tuple[AnyCheck, ...]:
+    """The checks of a domain, from its pack in one of these folders; none without a pack."""
+    packs = map(Pack.load, folders)
+    return next((pack.checks for pack in packs if pack.name == domain), ())
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -133,7 +151,7 @@ def _read_pack_file(path: Path) -> _PackFile:
     except ValidationError as exc:
         problem = exc.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise PackError(f"{path}: {where}: {problem['msg']}") from exc
+        raise PackError(f"{path}: {where}: {problem['msg'].removeprefix('Value error, ')}") from exc
     if facts.name in RESERVED_NAMES:
         raise PackError(f"{path}: the name {facts.name!r} is reserved; choose another")
     return facts

@@ -30,6 +30,8 @@ class Move(StrEnum):
     PROMOTE = "promote"
     ROLLBACK = "rollback"
     RETIRE = "retire"
+    WITHDRAW = "withdraw"  # it is no challenger any more
+    DEMOTE = "demote"  # the base model serves
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ class Aliases:
                 challenger = None if self.challenger == version else self.challenger
                 earlier = tuple(name for name in self.earlier if name != version)
                 return Aliases(self.champion, challenger, earlier)
+            case Move.WITHDRAW:
+                challenger = None if self.challenger == version else self.challenger
+                return Aliases(self.champion, challenger, self.earlier)
+            case Move.DEMOTE:
+                earlier = (*self.earlier, self.champion) if self.champion else self.earlier
+                return Aliases(None, self.challenger, earlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +218,7 @@ class Registry:
         """Return to the champion before this one; with none before it, to the base model (None)."""
         with self._store.change() as connection:
             aliases = _replay(connection).get(domain, Aliases())
-            if aliases.champion is None:
+            if aliases.champion is None and not aliases.earlier:
                 raise RefusedMove(f"{domain} has no champion to roll back from")
             _record(connection, domain, Move.ROLLBACK, aliases.previous, actor, reason)
         return aliases.previous
@@ -230,6 +238,22 @@ class Registry:
                 .where(tables.versions.c.version == name)
                 .values(retired=True)
             )
+
+    def withdraw(self, name: str, *, actor: str, reason: str = "") -> None:
+        """Take a version out of the race: if it is the challenger, there is none afterwards."""
+        version = self.version(name)
+        if self.aliases().get(version.manifest.domain, Aliases()).challenger == name:
+            self._move(Move.WITHDRAW, version, actor, reason)
+
+    def demote(self, domain: str, *, actor: str, reason: str = "") -> None:
+        """Have the base model serve a domain; a rollback returns to the champion before.
+
+        Raises RefusedMove when it serves already.
+        """
+        with self._store.change() as connection:
+            if _replay(connection).get(domain, Aliases()).champion is None:
+                raise RefusedMove(f"{domain} has no champion: the base model serves already")
+            _record(connection, domain, Move.DEMOTE, None, actor, reason)
 
     def history(self, domain: str) -> list[dict[str, str | None]]:
         """The domain's moves, oldest first."""

@@ -62,6 +62,18 @@ experiments = Table(
     Column("created", String(32), nullable=False),
     Column("moved", String(32), nullable=False),
     Column("stopped", String(32), nullable=True),
+    # What the data said at the last look, and when that was (unix seconds).
+    Column("report", JSON, nullable=True),
+    Column("looked", Float, nullable=True),
+)
+
+# Who does, until when (unix seconds), what only one process may do at a time.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("until", Float, nullable=False),
 )
 
 # Append-only: every move of every experiment, with what justified it.

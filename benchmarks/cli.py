@@ -7,6 +7,7 @@ from benchmarks.experiments.cli import experiments
 from benchmarks.flat.cli import flat
 from benchmarks.gateway.cli import gateway
 from benchmarks.retrieval import retrieval
+from benchmarks.rollout.cli import rollout
 from benchmarks.router import router
 from benchmarks.swap.cli import swap
 
@@ -16,5 +17,5 @@ def bench() -> None:
     """Benchmarks, with ratios measured in one run."""
 
 
-for verb in (clients, experiments, flat, gateway, retrieval, router, swap):
+for verb in (clients, experiments, flat, gateway, retrieval, rollout, router, swap):
     bench.add_command(verb)

@@ -12,15 +12,24 @@ from fastapi import FastAPI
 
 from adapters.drainer import Drainer
 from adapters.experiments.book import ExperimentBook
+from adapters.experiments.watcher import Places, watcher
 from adapters.journal import Journal
 from adapters.registry import Registry
 from adapters.store import Store
 from gateway.access import KeyStore, Role
-from gateway.background import drain_forever, refresh_forever, share_forever, until_serving
+from gateway.background import (
+    drain_forever,
+    refresh_forever,
+    share_forever,
+    until_serving,
+    watch_forever,
+)
 from gateway.catalog import LiveCatalog
 from gateway.deps import Parts
 from gateway.fleet import Fleet
 from gateway.front import Front
+from gateway.limits import FeedbackLimits
+from gateway.mirror import Mirror
 from gateway.openapi import document_hot_paths
 from gateway.pipeline import Pipeline
 from gateway.planning import Planner
@@ -29,6 +38,7 @@ from gateway.routes import feedback, health, models, route
 from gateway.routes.admin import admin_routes
 from gateway.routes.problems import answer_every_error
 from gateway.settings import Settings
+from gateway.shelf import shelf_of
 from gateway.siblings import Siblings
 from gateway.telemetry import Telemetry
 from gateway.upstream import Upstream
@@ -97,6 +107,8 @@ async def _open_parts(
     stack.callback(journal.close)
     drainer = Drainer(settings.store_url)
     stack.callback(drainer.close)
+    watching = watcher(_places(settings))
+    stack.callback(watching.close)
     telemetry = Telemetry()
     siblings = Siblings(place, telemetry, journal) if place else None
     tasks = await stack.enter_async_context(_endless_tasks())
@@ -106,11 +118,19 @@ async def _open_parts(
     tasks.start_soon(upstream.sweep_forever)
     fleet = Fleet(catalog, registry.obtain, tasks)
     fleet.follow()
+    recorder = Recorder(journal, telemetry)
+    planner = Planner(retriever)
+    mirror = Mirror(
+        catalog=catalog, planner=planner, fleet=fleet, upstream=upstream, recorder=recorder
+    )
+    stack.push_async_callback(mirror.close)
     parts = Parts(
         catalog=catalog,
         store=store,
         registry=registry,
-        experiments=ExperimentBook(store, registry),
+        experiments=ExperimentBook(
+            store, registry, lambda: shelf_of(catalog.now.settings, catalog.now.packs)
+        ),
         keys=keys,
         journal=journal,
         drainer=drainer,
@@ -118,21 +138,36 @@ async def _open_parts(
         fleet=fleet,
         pipeline=Pipeline(
             catalog=catalog,
-            planner=Planner(retriever),
+            planner=planner,
             fleet=fleet,
             upstream=upstream,
-            recorder=Recorder(journal, telemetry),
+            recorder=recorder,
+            mirror=mirror,
         ),
         telemetry=telemetry,
+        limits=FeedbackLimits(**settings.feedback.model_dump()),
         siblings=siblings,
     )
     tasks.start_soon(drain_forever, parts, settings.journal.drain_seconds)
     tasks.start_soon(refresh_forever, parts)
+    if place is None or place.number == 0:
+        tasks.start_soon(watch_forever, parts, watching)
     if siblings is not None:
         await until_serving(parts)  # until then, siblings get the connections
         await stack.enter_async_context(siblings.joined())
         tasks.start_soon(share_forever, parts, siblings)
     return parts
+
+
+def _places(settings: Settings) -> Places:
+    """What the process that watches experiments has to know."""
+    return Places(
+        store_url=settings.store_url,
+        artifacts=settings.artifacts.root or str(settings.artifact_root),
+        cache=str(settings.state / "cache"),
+        packs=tuple(str(entry.path) for entry in settings.packs),
+        every=settings.experiments.look_seconds,
+    )
 
 
 @asynccontextmanager

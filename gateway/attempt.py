@@ -5,6 +5,7 @@ before the last byte leaves.
 """
 
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from gateway.access import Role
 from gateway.errors import EngineFailed, EngineRefused, EngineUnreachable, VersionLost
 from gateway.protocols.answers import add_sources, annotations, source_list
 from gateway.protocols.requests import Endpoint
-from gateway.record import Exchange, Recorder
+from gateway.record import Exchange
 from gateway.streaming import Relay, Stream, Tally
 from gateway.upstream import Answer, Upstream
 
@@ -35,15 +36,23 @@ class Reply(Struct, frozen=True):
 
 
 class Attempt:
-    """A request on its way to the replica of a lease, which this ends."""
+    """A request on its way to the replica of a lease, which this ends.
+
+    Args:
+        end: told of an answer that is over, before its last byte is handed out.
+    """
 
     def __init__(
-        self, exchange: Exchange, lease: Lease, upstream: Upstream, recorder: Recorder
+        self,
+        exchange: Exchange,
+        lease: Lease,
+        upstream: Upstream,
+        end: Callable[[Exchange, Outcome, str | None], None],
     ) -> None:
         self._exchange = exchange
         self._lease = lease
         self._upstream = upstream
-        self._recorder = recorder
+        self._end = end
         self._asked = time.perf_counter()
         exchange.tries.append(f"{lease.replica.url} {lease.why}")
         exchange.asked = exchange.asked or self._asked
@@ -69,7 +78,7 @@ class Attempt:
             raise
         answer.close()
         self._lease.succeeded(self._seconds_per_token())
-        self._recorder.finished(self._exchange, Outcome.OK)
+        self._end(self._exchange, Outcome.OK, None)
         return reply
 
     async def _open(self, body: bytes) -> Answer:
@@ -121,7 +130,7 @@ class Attempt:
 
     def _end_stream(self, outcome: Outcome, error: str | None) -> None:
         self._settle_stream(outcome)
-        self._recorder.finished(self._exchange, outcome, error)
+        self._end(self._exchange, outcome, error)
 
     def _settle(self, exc: BaseException) -> None:
         """Tell the pool what a try without an answer says about the replica."""
@@ -130,7 +139,8 @@ class Attempt:
                 self._lease.refused()
             case VersionLost():
                 self._lease.lost()
-            case EngineFailed():
+            # What only a shadow arm breaks on must not take the replica from callers.
+            case EngineFailed() if self._exchange.shadow_of is None:
                 self._lease.failed()
             case EngineRefused():
                 self._lease.succeeded()

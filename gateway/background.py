@@ -5,6 +5,7 @@ import asyncio
 import logging
 from collections import Counter
 
+from adapters.child import Child
 from adapters.errors import AdapterError
 from gateway.deps import Parts
 from gateway.siblings import Siblings
@@ -13,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
 SHARE_SECONDS = 1.0
+_WATCHER_SECONDS = 10.0
 
 
 async def drain_forever(parts: Parts, pause: float) -> None:
@@ -42,6 +44,21 @@ async def refresh_forever(parts: Parts) -> None:
         await asyncio.sleep(REFRESH_SECONDS)
 
 
+async def watch_forever(parts: Parts, watcher: Child) -> None:
+    """Keep the process that moves experiments, while there are any."""
+    settings = parts.catalog.now.settings.experiments
+    while True:
+        try:
+            if not (settings.automatic and parts.catalog.now.experiments):
+                await asyncio.to_thread(watcher.close)
+            elif not watcher.is_running:
+                await asyncio.to_thread(watcher.running)
+                await asyncio.sleep(_WATCHER_SECONDS)  # one that breaks is not started in a loop
+        except OSError as exc:
+            logger.warning("experiments are not watched: %s", exc)
+        await asyncio.sleep(REFRESH_SECONDS)
+
+
 async def until_serving(parts: Parts) -> None:
     """Wait until every engine serves its model and the versions that are pinned there; not for
     long, an engine may be down."""
@@ -68,6 +85,12 @@ def set_gauges(parts: Parts) -> None:
     """Engines, adapter replicas and the journal, as of now; called when somebody reads them."""
     telemetry = parts.telemetry
     telemetry.journal_pending.set(parts.journal.pending)
+    telemetry.rollout_stage.values.clear()
+    for splits in parts.catalog.now.experiments.values():
+        for split in splits:
+            if split.until is None:
+                stage = split.experiment.percent_of(split.weights)
+                telemetry.rollout_stage.set(stage, split.experiment.name)
     states: Counter[tuple[str, str]] = Counter()
     telemetry.engine_up.values.clear()
     for name, pool in parts.fleet.pools.items():

@@ -1,13 +1,12 @@
-"""What the request path knows: packs, versions, experiments, keys and the router, held in memory as
+"""What the request path knows: packs, versions, experiments, keys and routers, held in memory as
 one frozen value.
 
 `LiveCatalog` replaces the value when the store, a pack, the router or the configuration changes; a
-change that does not
-hold together is logged and refused, and the running one stays.
+change that does not hold together is logged and refused, and the running one stays.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from adapters.engines.residency import Desired
 from adapters.errors import AdapterError, PackError, StoreUnavailable
 from adapters.experiments.assignment import Split
 from adapters.experiments.book import ExperimentBook
+from adapters.experiments.design import ANY_TARGET
 from adapters.packs import Pack
 from adapters.registry import Aliases, Registry, Version
 from adapters.store import Store
@@ -39,7 +39,8 @@ class Domain:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything a request is decided by, as of one moment."""
+    """Everything a request is decided by, as of one moment. `routers` are the current one and
+    those of experiments, by version; one that could not be loaded is not among them."""
 
     settings: Settings
     domains: Mapping[str, Domain]
@@ -49,6 +50,11 @@ class Catalog:
     aliases: Mapping[str, Aliases] = field(default_factory=dict)
     versions: Mapping[str, Version] = field(default_factory=dict)
     experiments: Mapping[str, tuple[Split, ...]] = field(default_factory=dict)
+    routers: Mapping[str, Router] = field(default_factory=dict)
+
+    @property
+    def packs(self) -> Iterator[Pack]:
+        return (domain.pack for domain in self.domains.values())
 
     @property
     def general(self) -> Target:
@@ -184,15 +190,17 @@ class LiveCatalog:
                     f"{entry.path}: the name {pack.name!r} is taken; names of targets are unique"
                 )
             domains[pack.name] = Domain(pack, settings.engine(entry.engine))
+        router, experiments = _load_router(settings), self._experiments.running()
         return Catalog(
             settings=settings,
             domains=domains,
             tiers={target.name: target for target in settings.targets},
             keys=self._keys.ring(),
-            router=_load_router(settings),
+            router=router,
             aliases=self._registry.aliases(),
             versions={version.name: version for version in self._registry.versions()},
-            experiments=self._experiments.running(),
+            experiments=experiments,
+            routers=_load_routers(settings, experiments.get(ANY_TARGET, ()), router),
         )
 
     def _signature(self, settings: Settings) -> tuple[object, ...]:
@@ -214,3 +222,18 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _load_router(settings: Settings) -> Router | None:
     folder = current_folder(settings.artifact_root / "router")
     return Router.load(folder, threshold=settings.router.threshold) if folder else None
+
+
+def _load_routers(
+    settings: Settings, splits: Iterable[Split], current: Router | None
+) -> dict[str, Router]:
+    """The routers of experiments; of one that cannot be loaded, the log says why."""
+    routers = {current.version: current} if current is not None else {}
+    named = {arm.router for split in splits for arm in split.experiment.arms if arm.router}
+    for version in sorted(named - routers.keys()):
+        folder = settings.artifact_root / "router" / version
+        try:
+            routers[version] = Router.load(folder, threshold=settings.router.threshold)
+        except (RouterError, OSError) as exc:
+            logger.error("an experiment's router was not loaded, the current one decides: %s", exc)
+    return routers

@@ -14,6 +14,7 @@ from adapters.store import Store
 from gateway.access import Caller, KeyStore
 from gateway.catalog import LiveCatalog
 from gateway.fleet import Fleet
+from gateway.limits import FeedbackLimits
 from gateway.pipeline import Pipeline
 from gateway.siblings import Siblings
 from gateway.telemetry import Telemetry
@@ -35,6 +36,7 @@ class Parts:
     fleet: Fleet
     pipeline: Pipeline
     telemetry: Telemetry
+    limits: FeedbackLimits
     siblings: Siblings | None  # None: this is the only worker
 
     async def take_up(self) -> bool:

@@ -5,6 +5,7 @@ GatewayError
 ├── Unauthorized          no key, or one that is really unknown: 401
 ├── Forbidden             a known key without the right: 403
 ├── Overloaded            refused early: 429 with Retry-After
+├── RateLimited           one key asks too often: 429 with Retry-After
 ├── EngineRefused         the engine's own 400, 413, 422 or 429, passed through
 └── EngineFailed          an engine that broke or did not answer: 502, 503, 504
     ├── EngineUnreachable nothing listens there; the request cannot have been the reason
@@ -106,6 +107,16 @@ class Overloaded(GatewayError):
         super().__init__(
             Problem(429, message, "rate_limit_error", "overloaded", retry_after=1),
             "policy_overloaded",
+        )
+
+
+class RateLimited(GatewayError):
+    """A key that asks more often than it may; `seconds` until it may again."""
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(
+            Problem(429, message, "rate_limit_error", "rate_limited", retry_after=seconds),
+            "policy_rate_limited",
         )
 
 

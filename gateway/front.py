@@ -8,7 +8,6 @@ paths what they would do: read the body once, find the caller, call one method, 
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -17,6 +16,7 @@ from gateway.attempt import Reply
 from gateway.deps import Parts, parts_of
 from gateway.errors import BadRequest, Overloaded, explain
 from gateway.protocols.requests import Endpoint, parse_request
+from gateway.record import new_request_id
 from gateway.streaming import error_event
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Front:
         parts = parts_of(scope)
         catalog = parts.catalog.now
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id", b"")[:128] or _new_id()
+        request_id = headers.get(b"x-request-id", b"")[:128] or new_request_id().encode()
         door = _Door(send, request_id)
         self._inflight += 1
         try:
@@ -103,12 +103,6 @@ class Front:
         else:
             headers = [(n.encode(), v.encode()) for n, v in problem.headers().items()]
             await door.whole(problem.status, headers, problem.body())
-
-
-def _new_id() -> bytes:
-    """32 hex digits in the order of time (as UUIDv7, RFC 9562), which indexes on disk are kept by:
-    engines make it the answer's id."""
-    return b"%012x%020x" % (time.time_ns() // 1_000_000, random.getrandbits(80))
 
 
 class _Door:

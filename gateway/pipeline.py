@@ -1,7 +1,8 @@
 """The story of a request, in the order it happens. No web types, so a test can run it directly.
 
 plan (decide, ground, assign) → ask the candidates, each on one replica after another, until one
-begins to answer → read or relay it → write it down → hand over the last byte.
+begins to answer → read or relay it → write it down, and have shadow arms answer the same → hand
+over the last byte.
 """
 
 import asyncio
@@ -12,12 +13,14 @@ from adapters.engines.pool import Pool
 from adapters.interactions import Outcome
 from gateway.access import Caller
 from gateway.attempt import Attempt, Reply
-from gateway.catalog import LiveCatalog
+from gateway.catalog import Catalog, LiveCatalog
 from gateway.errors import EngineFailed, EngineUnreachable, GatewayError, VersionLost
 from gateway.fleet import Fleet
+from gateway.mirror import Mirror
 from gateway.planning import Plan, Planner, unit_of
 from gateway.protocols.requests import InferenceRequest
 from gateway.record import Exchange, Recorder
+from gateway.settings import Price
 from gateway.upstream import Upstream
 
 # A request that broke so many tries may be the reason itself; asking more replicas would break
@@ -36,12 +39,14 @@ class Pipeline:
         fleet: Fleet,
         upstream: Upstream,
         recorder: Recorder,
+        mirror: Mirror,
     ) -> None:
         self._catalog = catalog
         self._planner = planner
         self._fleet = fleet
         self._upstream = upstream
         self._recorder = recorder
+        self._mirror = mirror
 
     def preview(self, request: InferenceRequest, key: str) -> Plan:
         """What would happen to this request; nothing is generated or logged."""
@@ -78,7 +83,7 @@ class Pipeline:
             plan=plan,
             request_id=request_id,
             started=started,
-            price=catalog.price(plan.decision.target),
+            price=_price(catalog, plan),
             dearest=catalog.dearest_price,
             candidate=plan.candidates[0],
         )
@@ -100,9 +105,7 @@ class Pipeline:
             while lease := pool.lease(candidate.version, key=plan.affinity, without=tried):
                 tried |= {lease.replica.url}
                 try:
-                    return await Attempt(exchange, lease, self._upstream, self._recorder).reply(
-                        body
-                    )
+                    return await Attempt(exchange, lease, self._upstream, self._end).reply(body)
                 except EngineFailed as exc:
                     problem = exc
                     exchange.broken += not isinstance(exc, EngineUnreachable | VersionLost)
@@ -110,6 +113,17 @@ class Pipeline:
                         raise
             exchange.fallback = f"fallback: {candidate.model} is not available"
         raise problem or EngineFailed(503, "no engine can answer this request now")
+
+    def _end(self, exchange: Exchange, outcome: Outcome, error: str | None) -> None:
+        self._recorder.finished(exchange, outcome, error)
+        if exchange.plan.enrolment is not None and outcome is Outcome.OK:
+            self._mirror.reflect(exchange)
+
+
+def _price(catalog: Catalog, plan: Plan) -> Price:
+    """What is asked costs: the decided target's price, or that of the tier that is an arm."""
+    tier = plan.assignment.arm.model if plan.assignment is not None else ""
+    return catalog.price(tier if tier in catalog.tiers else plan.decision.target)
 
 
 async def _make_ready(pool: Pool, exchange: Exchange, position: int) -> None:

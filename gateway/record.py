@@ -2,13 +2,14 @@
 journal and metrics."""
 
 import logging
+import random
 import time
 
 from msgspec import Struct, field
 
 from adapters.errors import JournalFull
-from adapters.experiments.assignment import Standing, Subject
-from adapters.experiments.design import BASE_ARM, HOLDOUT
+from adapters.experiments.assignment import Assignment, Standing, Subject
+from adapters.experiments.design import HOLDOUT
 from adapters.interactions import Interaction, Outcome
 from adapters.journal import Journal
 from gateway.access import Caller
@@ -25,7 +26,8 @@ class Exchange(Struct):
     """A request, what was planned for it, and how far it came.
 
     Instants are `time.perf_counter` seconds. `tries` says which replicas were asked and why them;
-    `broken` counts the tries that reached an engine and failed there.
+    `broken` counts the tries that reached an engine and failed there. A shadow arm's exchange names
+    in `shadow_of` the answer that was seen.
     """
 
     request: InferenceRequest
@@ -43,6 +45,12 @@ class Exchange(Struct):
     tries: list[str] = field(default_factory=list)
     broken: int = 0
     tally: Tally = field(default_factory=Tally)
+    shadow_of: str | None = None
+
+    @property
+    def receipt(self) -> str:
+        """What the interaction is called: the answer's id, if there is one."""
+        return self.tally.id or f"failed-{self.request_id}"
 
     @property
     def overhead(self) -> float:
@@ -70,10 +78,16 @@ class Exchange(Struct):
         """Whether it is the assigned arm that is asked, not what it fell back to; true of the
         holdout as well, which has nothing to fall back from."""
         assignment = self.plan.assignment
-        if assignment is None:
-            return True
-        model = assignment.arm.model
-        return self.candidate.version == (None if model == BASE_ARM else model)
+        if assignment is None or not self.plan.as_assigned:
+            return assignment is None
+        # What a router decided stays its decision, whichever model could serve it.
+        return assignment.arm.router is not None or self.candidate is self.plan.candidates[0]
+
+
+def new_request_id() -> str:
+    """32 hex digits in the order of time (as UUIDv7, RFC 9562), which indexes on disk are kept by:
+    engines make it the answer's id."""
+    return f"{time.time_ns() // 1_000_000:012x}{random.getrandbits(80):020x}"
 
 
 class Recorder:
@@ -105,12 +119,27 @@ class Recorder:
         self._count(exchange, outcome, ended)
         if not exchange.request.extras.log:
             return
+        self._keep(exchange, outcome, error, ended)
+        self._telemetry.overhead_seconds.observe(time.perf_counter() - ended, "log")
+
+    def mirrored(self, shadow: Exchange, outcome: Outcome, error: str | None = None) -> None:
+        """The same of a shadow arm's answer, which nobody asked for: it is counted apart."""
+        ended = time.perf_counter()
+        shadow.tally.settle()
+        if (part := shadow.plan.assignment) is not None:
+            self._telemetry.shadow_requests.add(1, part.experiment, part.arm.name, outcome)
+        self._keep(shadow, outcome, error, ended)
+
+    def dropped(self, shadow: Assignment) -> None:
+        """Count a shadow arm that was not asked."""
+        self._telemetry.shadow_requests.add(1, shadow.experiment, shadow.arm.name, "dropped")
+
+    def _keep(self, exchange: Exchange, outcome: Outcome, error: str | None, ended: float) -> None:
         try:
             self._journal.append("interaction", _interaction(exchange, outcome, error, ended))
         except JournalFull as exc:
             self._telemetry.journal_dropped.add(1)
             logger.error("interaction %s is lost: %s", exchange.tally.id, exc)
-        self._telemetry.overhead_seconds.observe(time.perf_counter() - ended, "log")
 
     def _count(self, exchange: Exchange, outcome: Outcome, ended: float) -> None:
         telemetry, tally = self._telemetry, exchange.tally
@@ -140,7 +169,7 @@ def _interaction(
     first = exchange.first_token
     answered = outcome is not Outcome.ERROR or first is not None
     return Interaction(
-        id=tally.id or f"failed-{exchange.request_id}",
+        id=exchange.receipt,
         created=time.time(),
         endpoint=request.endpoint.label,
         key=exchange.caller.key,
@@ -171,4 +200,5 @@ def _interaction(
         standing=enrolment.standing if enrolment else "",
         experiment_unit=enrolment.unit if enrolment else None,
         exposed=enrolment is not None and answered and exchange.arm_answers,
+        shadow_of=exchange.shadow_of,
     )

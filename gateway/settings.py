@@ -63,6 +63,11 @@ class Server(_Group):
         ge=1,
         description="Requests answered at once; more get 429. Size it to what engines can queue.",
     )
+    max_shadows: int = Field(
+        4,
+        ge=0,
+        description="Answers of shadow arms under way at once, per worker; more are dropped.",
+    )
 
 
 class StoreSettings(_Group):
@@ -214,6 +219,36 @@ class JournalSettings(_Group):
     )
 
 
+class FeedbackSettings(_Group):
+    per_minute: int = Field(
+        600,
+        ge=1,
+        le=10**6,
+        description="Pieces a minute that a key may give, a minute's worth of them at once; more "
+        "get 429. Each worker counts for itself.",
+    )
+    per_answer: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Pieces on one answer, repeats not counted; more get 400. Raise it where many "
+        "people judge one answer.",
+    )
+
+
+class ExperimentSettings(_Group):
+    automatic: bool = Field(
+        True,
+        description="Rollouts move by themselves; false where `turnout experiments watch` runs.",
+    )
+    look_seconds: float = Field(
+        60,
+        ge=1,
+        le=86_400,
+        description="Between looks at an experiment; harm is seen after so long at the latest.",
+    )
+
+
 class Training(_Group):
     automatic: bool = Field(
         True, description="`turnout up` trains a first adapter for packs that have none."
@@ -242,6 +277,8 @@ class Settings(BaseSettings):
     models: Models = Models()
     router: RouterSettings = RouterSettings()
     journal: JournalSettings = JournalSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    experiments: ExperimentSettings = ExperimentSettings()
     training: Training = Training()
     engines: tuple[Engine, ...] = ()
     targets: tuple[Target, ...] = ()

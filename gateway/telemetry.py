@@ -68,6 +68,17 @@ class Telemetry:
             "Requests assigned to experiment arms.",
             ("experiment", "arm"),
         )
+        self.shadow_requests = metrics.counter(
+            "turnout_shadow_requests",
+            "What shadow arms were to answer, unseen by anyone, by how that ended.",
+            ("experiment", "arm", "outcome"),
+        )
+        self.rollout_stage = metrics.gauge(
+            "turnout_rollout_stage",
+            "Percent of an experiment's traffic for the arms under test.",
+            ("experiment",),
+            merge=max,
+        )
         self.feedback = metrics.counter(
             "turnout_feedback",
             "Feedback by metric and arm.",

@@ -14,9 +14,11 @@ from urllib.request import Request, urlopen
 import orjson
 
 from adapters.artifacts import Artifacts
+from adapters.experiments.shelf import Shelf
 from adapters.packs import Pack, read_jsonl
 from gateway.model_cache import ModelCache
 from gateway.settings import Settings, load
+from gateway.shelf import shelf_of
 from retrieval.documents import read_documents
 
 
@@ -96,6 +98,10 @@ class Workspace:
     @property
     def packs(self) -> tuple[Path, ...]:
         return tuple(entry.path for entry in self.settings.packs)
+
+    def shelf(self) -> Shelf:
+        """What arms of experiments may name beside adapter versions."""
+        return shelf_of(self.settings, map(Pack.load, self.packs))
 
     def routing_examples(self) -> list[dict[str, str]]:
         """Routing lines of every pack, and of the files in `router.examples`."""

@@ -104,6 +104,8 @@ class Retriever:
         if version is None or (serving is not None and serving[0] == version):
             return serving[1] if serving else None
         key = (domain, checked_version(version))
+        if key in self._pinned:
+            return self._pinned[key]
         with self._lock:
             if key not in self._pinned:
                 folder = domain_folder(self._root, domain) / version

@@ -1,10 +1,12 @@
 """Examples from the log: corrected answers, and answers that people found good.
 
-Only what feedback vouches for, and only where the caller agreed to training.
+Only what people vouch for, by feedback, and only where the caller agreed to training. A judge is
+none of them, and nobody saw what a shadow arm answered.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from adapters.experiments.design import JUDGE
 from adapters.interactions import Feedback, Interaction, JudgedInteraction, Outcome
 from training.curate import Reason, Removed
 from training.errors import DataError
@@ -26,9 +28,10 @@ def rows_from_log(
     rows: list[Row] = []
     removed: list[Removed] = []
     for item in judged:
-        if not item.feedback:
+        said = [one for one in item.feedback if not one.metric.startswith(JUDGE)]
+        if not said or item.interaction.shadow_of is not None:
             continue
-        example = _example(item, threshold)
+        example = _example(item.interaction, said, threshold)
         if isinstance(example, Row):
             rows.append(example)
         else:
@@ -45,14 +48,15 @@ def is_positive(value: bool | float | str | None, threshold: float) -> bool:
     return value >= threshold
 
 
-def _example(item: JudgedInteraction, threshold: float) -> Row | Removed:
-    interaction = item.interaction
+def _example(
+    interaction: Interaction, feedback: Sequence[Feedback], threshold: float
+) -> Row | Removed:
     if not interaction.train:
         return Removed(interaction.id, Reason.NO_CONSENT)
-    demonstrations = [f.demonstration for f in item.feedback if f.demonstration]
+    demonstrations = [f.demonstration for f in feedback if f.demonstration]
     if demonstrations:
         return _row(interaction, demonstrations[-1])
-    if interaction.outcome is not Outcome.OK or not _is_praised(item.feedback, threshold):
+    if interaction.outcome is not Outcome.OK or not _is_praised(feedback, threshold):
         return Removed(interaction.id, Reason.NOT_POSITIVE)
     answer = interaction.response.get("text")
     if not isinstance(answer, str):

@@ -8,6 +8,7 @@ import click
 import orjson
 
 from adapters.artifacts import Artifacts
+from adapters.experiments.shelf import Shelf
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else."
@@ -23,6 +24,7 @@ class Workspace(Protocol):
     def versions(self) -> Artifacts: ...
     @property
     def packs(self) -> tuple[Path, ...]: ...
+    def shelf(self) -> Shelf: ...
     def replica_states(self) -> dict[str, list[dict[str, str]]] | None: ...
 
 

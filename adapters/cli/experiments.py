@@ -9,27 +9,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapters.cli import Workspace, as_json, show_json, show_table
+from adapters.cli.books import open_book, shares_of, shown
+from adapters.cli.exports import export_experiment
 from adapters.cli.forecasts import simulate
+from adapters.cli.pictures import plot_option, save_picture
 from adapters.cli.reports import show_report
-from adapters.experiments.book import ExperimentBook
+from adapters.cli.rollouts import VERBS
 from adapters.experiments.design import Kind, Unit
 from adapters.experiments.entry import Entry, Why
 from adapters.experiments.reading import read_experiment, read_file
-from adapters.registry import Registry
 from adapters.store import Store
 
 if TYPE_CHECKING:
     from adapters.experiments.report import Report
 
-_reason = click.option("--reason", default="", help="Why; kept in the audit log.")
-
 
 @click.group()
 def experiments() -> None:
-    """Live tests between arms: simulate, create, list, show, move, freeze, thaw, stop."""
+    """Live tests between arms."""
 
 
-experiments.add_command(simulate)
+for verb in (simulate, export_experiment, *VERBS):
+    experiments.add_command(verb)
 
 
 @experiments.command()
@@ -39,13 +40,16 @@ experiments.add_command(simulate)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The whole design as .toml or .json; other options override it.",
 )
-@click.option("--domain", help="The domain whose traffic is split.")
+@click.option(
+    "--domain", help="Whose traffic is split: a domain's, a general tier's, or auto's (routers)."
+)
 @click.option(
     "--arm",
     "arms",
     multiple=True,
     metavar="NAME=MODEL:WEIGHT",
-    help="An arm; MODEL is an adapter version or `base`. At least two, the control first.",
+    help="An arm; MODEL is an adapter version, `base` or a general tier. At least two, the control "
+    "first.",
 )
 @click.option("--owner", help="Who answers for it; default: you.")
 @click.option(
@@ -61,17 +65,21 @@ experiments.add_command(simulate)
     "--stages", metavar="1,5,25,…", help="Percent for the arms under test, in turn; or `default`."
 )
 @click.option("--holdout", type=float, help="Part of the units that stay outside; 0 to 0.9.")
+@click.option("--force", is_flag=True, help="In spite of a gate's verdict, or within a cool-down.")
 @as_json
 @click.pass_obj
-def create(workspace: Workspace, /, as_json: bool, file: Path | None, **options: Any) -> None:
+def create(
+    workspace: Workspace, /, as_json: bool, file: Path | None, force: bool, **options: Any
+) -> None:
     """Start experiment NAME; traffic splits within a second."""
     values = {"owner": getpass.getuser(), **(read_file(file) if file else {})}
     experiment = read_experiment(_overridden(values, **options))
-    made = _book(workspace).begin(experiment, Why(getpass.getuser()))
+    why = Why(getpass.getuser(), "forced" if force else "")
+    made = open_book(workspace).begin(experiment, why, force=force)
     if as_json:
         show_json(made.to_json())
     else:
-        click.echo(f"{experiment.name} splits {experiment.domain}: {_shares(made)}")
+        click.echo(f"{experiment.name} splits {experiment.domain}: {shares_of(made)}")
 
 
 @experiments.command("list")
@@ -79,12 +87,12 @@ def create(workspace: Workspace, /, as_json: bool, file: Path | None, **options:
 @click.pass_obj
 def list_experiments(workspace: Workspace, as_json: bool) -> None:
     """Every experiment, oldest first."""
-    entries = _book(workspace).entries()
+    entries = open_book(workspace).entries()
     if as_json:
         show_json([entry.to_json() for entry in entries])
         return
     rows = [
-        (e.experiment.name, e.experiment.domain, _shares(e), e.created, e.stopped or e.state)
+        (e.experiment.name, e.experiment.domain, shares_of(e), e.created, e.stopped or e.state)
         for e in entries
     ]
     show_table(("name", "domain", "arms", "created", "stopped"), rows)
@@ -93,27 +101,33 @@ def list_experiments(workspace: Workspace, as_json: bool) -> None:
 @experiments.command()
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="Without the analysis, which reads the whole log.")
+@plot_option
 @as_json
 @click.pass_obj
-def show(workspace: Workspace, name: str, quick: bool, as_json: bool) -> None:
+def show(workspace: Workspace, name: str, quick: bool, plot: Path | None, as_json: bool) -> None:
     """One experiment: its design, how far it is, how many answers each arm was asked for, every
     move, and what the data say by now. Look as often as you like: the error rate holds."""
-    book, store = _book(workspace), Store(workspace.store_url)
+    book, store = open_book(workspace), Store(workspace.store_url)
     entry, counts, moves = book.entry(name), store.answers_by_arm(name), book.moves(name)
+    report = None if quick else _report(store, entry, moves)
+    if plot is not None:
+        if report is None:
+            raise click.UsageError("--quick leaves out the analysis that --plot draws")
+        save_picture(plot, report, entry.experiment, moves)
     if as_json:
-        report = None if quick else asdict(_report(store, entry, moves))
-        show_json({**entry.to_json(), "answers": counts, "moves": moves, "report": report})
+        said = None if report is None else asdict(report)
+        show_json({**entry.to_json(), "answers": counts, "moves": moves, "report": said})
         return
     shares = entry.shares
     rows = [
-        (a.name, a.model, f"{shares[a.name]:.3g} %", counts.get(a.name, 0))
-        for a in entry.experiment.arms
+        (a.name, shown(a), f"{shares[a.name]:.3g} %", counts.get(a.name, 0))
+        for a in entry.experiment.live
     ]
-    show_table(("arm", "model", "share", "answers"), rows)
+    show_table(("arm", "what", "share", "answers"), rows)
     told = [(m["at"], m["kind"], m["after"]["percent"], m["actor"], m["reason"]) for m in moves]
     show_table(("at", "move", "percent", "by", "reason"), told)
-    if not quick:
-        show_report(_report(store, entry, moves))
+    if report is not None:
+        show_report(report)
 
 
 def _report(store: Store, entry: Entry, moves: Sequence[Mapping[str, Any]]) -> "Report":
@@ -122,61 +136,6 @@ def _report(store: Store, entry: Entry, moves: Sequence[Mapping[str, Any]]) -> "
     from adapters.experiments.metrics import measure
 
     return analyse(entry, measure(store, entry), moves)
-
-
-@experiments.command()
-@click.argument("name")
-@click.option("--stage", type=float, metavar="PERCENT", help="One of the experiment's stages.")
-@click.option("--weight", "weights", multiple=True, metavar="ARM=WEIGHT", help="One for each arm.")
-@_reason
-@click.pass_obj
-def move(
-    workspace: Workspace, name: str, stage: float | None, weights: tuple[str, ...], reason: str
-) -> None:
-    """Give the arms of NAME other shares; running conversations stay where they are."""
-    book, why = _book(workspace), Why(getpass.getuser(), reason)
-    if (stage is None) == (not weights):
-        raise click.UsageError("give either --stage or a --weight for each arm")
-    if stage is not None:
-        moved = book.set_stage(name, stage, why)
-    else:
-        moved = book.set_weights(name, dict(_pair(text, "--weight") for text in weights), why)
-    click.echo(f"{name} splits {moved.experiment.domain}: {_shares(moved)}")
-
-
-@experiments.command()
-@click.argument("name")
-@_reason
-@click.pass_obj
-def freeze(workspace: Workspace, name: str, reason: str) -> None:
-    """Let NAME go on as it is, without moves."""
-    _book(workspace).freeze(name, Why(getpass.getuser(), reason))
-    click.echo(f"{name} is frozen")
-
-
-@experiments.command()
-@click.argument("name")
-@_reason
-@click.pass_obj
-def thaw(workspace: Workspace, name: str, reason: str) -> None:
-    """Let NAME move again."""
-    _book(workspace).thaw(name, Why(getpass.getuser(), reason))
-    click.echo(f"{name} is running")
-
-
-@experiments.command()
-@click.argument("name")
-@_reason
-@click.pass_obj
-def stop(workspace: Workspace, name: str, reason: str) -> None:
-    """End experiment NAME; its units return to the champion."""
-    _book(workspace).stop(name, Why(getpass.getuser(), reason))
-    click.echo(f"{name} is stopped")
-
-
-def _book(workspace: Workspace) -> ExperimentBook:
-    store = Store(workspace.store_url)
-    return ExperimentBook(store, Registry(store, workspace.versions))
 
 
 def _overridden(
@@ -220,16 +179,3 @@ def _stages(text: str) -> list[float] | str:
         return [float(part) for part in text.split(",")]
     except ValueError as exc:
         raise click.BadParameter(f"{text!r} is no list of percent", param_hint="--stages") from exc
-
-
-def _pair(text: str, option: str) -> tuple[str, float]:
-    name, _, weight = text.partition("=")
-    try:
-        return name, float(weight)
-    except ValueError as exc:
-        raise click.BadParameter(f"{text!r} is not ARM=WEIGHT", param_hint=option) from exc
-
-
-def _shares(entry: Entry) -> str:
-    models = {arm.name: arm.model for arm in entry.experiment.arms}
-    return ", ".join(f"{name}={models[name]} {part:.3g} %" for name, part in entry.shares.items())

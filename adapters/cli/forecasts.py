@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from adapters.cli import Workspace, as_json, show_json, show_table
-from adapters.experiments.book import ExperimentBook
-from adapters.registry import Registry
+from adapters.cli.books import checks_for, open_book
 from adapters.store import Store
 
 if TYPE_CHECKING:
@@ -88,10 +87,12 @@ def _observed(workspace: Workspace, name: str) -> tuple["Population", float, flo
     from adapters.experiments.forecast import observed
     from adapters.experiments.metrics import measure
 
-    store = Store(workspace.store_url)
-    entry = ExperimentBook(store, Registry(store, workspace.versions)).entry(name)
-    population, traffic = observed(entry.experiment, measure(store, entry))
-    metric = entry.experiment.metric
+    entry = open_book(workspace).entry(name)
+    design = entry.experiment
+    checks = checks_for(workspace, design)
+    measured = measure(Store(workspace.store_url), entry, checks=checks)
+    population, traffic = observed(design, measured)
+    metric = design.metric
     return population, traffic, metric.effect or metric.margin
 
 

@@ -4,212 +4,123 @@ For people and for the rollout. Nothing on the request path imports this, or the
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from functools import reduce
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from adapters.experiments.design import Guardrail, Kind, Measure
+from adapters.experiments.design import Experiment, Guardrail, Metric
 from adapters.experiments.entry import Entry
-from adapters.experiments.observations import Measurement, Sample
-from adapters.experiments.report import Outcome, Reading, Report, Verdict, reading_of, words
-from adapters.experiments.statistics import moments as mm
-from adapters.experiments.statistics import sequential as st
-from adapters.experiments.statistics.moments import Effect, Estimand, Moments
-from adapters.experiments.statistics.multiple import by_slice, together
-from adapters.experiments.statistics.power import plan_information, sequential_drift
-from adapters.experiments.statistics.sample_ratio import SampleRatioTest
-from adapters.experiments.statistics.sequential import InformationHorizon, SequentialTest
-
-ALPHA = 0.05
-POWER = 0.8
-LOOKS = 100  # planned for: about one a day over a season, or one an hour over four days
-_LEAST_COVERED = 0.5  # of the units must have a past for it to be used
+from adapters.experiments.looks import ALPHA, Pair, adjusted, look_along, planned
+from adapters.experiments.observations import Measurement, Places, Population
+from adapters.experiments.periods import Periods
+from adapters.experiments.report import (
+    Outcome,
+    Reading,
+    Report,
+    Verdict,
+    points_of,
+    reading_of,
+    words,
+)
+from adapters.experiments.slices import by_slice
+from adapters.experiments.statistics.multiple import together
+from adapters.experiments.statistics.sample_ratio import SampleRatio, SampleRatioTest
+from adapters.experiments.statistics.sequential import Look, SequentialTest, judge
 
 
 def analyse(entry: Entry, measured: Measurement, moves: Sequence[Mapping[str, Any]]) -> Report:
     """Read what was measured. `moves` is the audit log: units that came under other weights are
-    compared among themselves."""
-    experiment = entry.experiment
-    periods = _periods(entry, moves)
-    names = [arm.name for arm in experiment.arms]
-    arrivals = [measured.populations[name].first for name in names]
-    ratio = SampleRatioTest().look(
-        [
-            ([int(((a >= begin) & (a < end)).sum()) for a in arrivals], [w[n] for n in names])
-            for begin, end, w in periods
-        ]
-    )
-    test = together(SequentialTest(ALPHA), len(names) - 1)
+    compared among themselves. Every arm under test that gets traffic has a verdict."""
+    design, periods = entry.experiment, Periods.of(entry, moves)
+    control, *tested = (arm.name for arm in design.live)
+    ratio = _sample_ratio(measured, periods, [control, *tested])
     mismatched = bool(ratio.mismatched)
-    look = _Look(entry, measured, [(begin, end) for begin, end, _ in periods], test)
+    verdicts = []
+    for name in tested:
+        pair = Pair(measured, periods, control, name)
+        arm = _Arm(design, measured, pair, together(SequentialTest(ALPHA), len(tested)))
+        verdicts.append(arm.verdict(mismatched))
     return Report(
-        experiment.name,
-        float(ratio.p_value),
-        mismatched,
-        tuple(look.verdict(name, mismatched) for name in names[1:]),
+        experiment=design.name,
+        sample_ratio=float(ratio.p_value),
+        mismatched=mismatched,
+        verdicts=tuple(verdicts),
+        switched=measured.switched,
+        covered=measured.covered,
+        adjusted=adjusted(measured),
     )
 
 
-class _Look:
-    """One look at every arm."""
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """One look at one arm under test."""
 
-    def __init__(
-        self,
-        entry: Entry,
-        measured: Measurement,
-        periods: Sequence[tuple[float, float]],
-        test: SequentialTest,
-    ) -> None:
-        self._experiment = entry.experiment
-        self._measured = measured
-        self._periods = periods
-        self._test = test
-        self._control = entry.experiment.control.name
+    design: Experiment
+    measured: Measurement
+    pair: Pair
+    test: SequentialTest
 
-    def verdict(self, arm: str, mismatched: bool) -> Verdict:
-        metric = self._experiment.metric
-        primary, standing = self._read(metric.measure, arm, metric.effect, metric.margin)
-        guards = [self._guard(guardrail, arm) for guardrail in self._experiment.guardrails]
+    def verdict(self, mismatched: bool) -> Verdict:
+        metric, pair = self.design.metric, self.pair
+        course = pair.course(metric.measure, self.measured.samples[metric.name])
+        look = look_along(self.test, course, planned(metric))
+        primary = reading_of(metric.name, course, look)
+        guards = [self._guard(guardrail) for guardrail in self.design.guardrails]
         harmed = tuple(reading.metric for reading, broken in guards if broken)
-        slices, worse = self._slices(arm)
-        if mismatched:
-            outcome = Outcome.INVALID
-        elif harmed:
-            outcome = Outcome.HARMFUL
-        elif standing.superior:
-            outcome = Outcome.BETTER
-        elif metric.margin and standing.non_inferior:
-            outcome = Outcome.NOT_WORSE
-        elif standing.inferior:
-            outcome = Outcome.WORSE
-        else:
-            outcome = Outcome.UNDECIDED
+        slices = by_slice(pair, metric, self.measured.slices, self.test)
+        worse = {f"{n}={v}": one.readings[v] for n, one in slices.items() for v in one.worse}
+        differences = {name: one.heterogeneity for name, one in slices.items()}
+        differing = {n: one for n, one in differences.items() if one.p_value <= self.test.alpha}
+        outcome = Outcome.INVALID if mismatched else _outcome(metric, look, bool(harmed))
         return Verdict(
-            arm=arm,
+            arm=pair.arm,
             outcome=outcome,
-            words=words(arm, self._control, outcome, primary, harmed, worse),
+            words=words(pair.arm, pair.control, outcome, primary, harmed, worse, differing),
             primary=primary,
             guardrails=tuple(reading for reading, _ in guards),
             harmed=harmed,
-            slices=slices,
-            worse_slices=worse,
+            slices={name: one.readings for name, one in slices.items()},
+            worse_slices=tuple(worse),
+            heterogeneity=differences,
+            course=points_of(pair.ends, course, look),
         )
 
-    def _guard(self, guardrail: Guardrail, arm: str) -> tuple[Reading, bool]:
+    def _guard(self, guardrail: Guardrail) -> tuple[Reading, bool]:
         """A guardrail's reading, and whether it is surely beyond its margin."""
-        test = together(self._test, len(self._experiment.guardrails))
-        course = self._course(guardrail.measure, arm)
-        scale = abs(float(course[-1].control.value)) if guardrail.relative else 1.0
+        test = together(self.test, len(self.design.guardrails))
+        course = self.pair.course(guardrail.measure, self.measured.samples[guardrail.name])
+        scale = abs(float(course.control.value[-1])) if guardrail.relative else 1.0
         margin = max(guardrail.margin * scale, 1e-12)
-        look = _look(test, course, margin)
-        standing = st.judge(look, guardrail.measure.direction, margin)
-        return reading_of(guardrail.name, course[-1], look), bool(standing.beyond_margin)
-
-    def _read(
-        self, measure: Measure, arm: str, wanted: float | None, margin: float | None
-    ) -> tuple[Reading, st.Standing]:
-        course = self._course(measure, arm)
-        look = _look(self._test, course, wanted or margin or 1.0)
-        standing = st.judge(look, measure.direction, margin or 0.0)
-        return reading_of(measure.name, course[-1], look), standing
-
-    def _course(self, measure: Measure, arm: str) -> list[Effect]:
-        """The effect after equal parts of the units, and at last after all of them. Moments add
-        up, so each unit is read once."""
-        samples = self._measured.samples[measure.name]
-        pair = samples[self._control], samples[arm]
-        firsts = np.sort(np.concatenate([sample.first for sample in pair]))
-        parts = np.linspace(0, len(firsts), LOOKS, endpoint=False)[1:].astype(int)
-        ends = [*(np.unique(firsts[parts]).tolist() if len(firsts) else []), np.inf]
-        seen = [(Moments.none(), Moments.none()) for _ in self._periods]
-        course, begin = [], -np.inf
-        for end in ends:
-            for place, period in enumerate(self._periods):
-                part = max(begin, period[0]), min(end, period[1])
-                control, treatment = seen[place]
-                seen[place] = control + _moments(pair[0], part), treatment + _moments(pair[1], part)
-            course.append(mm.stratified([self._difference(measure, both) for both in seen]))
-            begin = end
-        return course
-
-    def _difference(self, measure: Measure, both: tuple[Moments, Moments]) -> Effect:
-        return mm.difference(*both, _estimand(measure), adjusted=self._adjusted)
-
-    @property
-    def _adjusted(self) -> bool:
-        return self._measured.covered >= _LEAST_COVERED
-
-    def _slices(self, arm: str) -> tuple[dict[str, dict[str, Reading]], tuple[str, ...]]:
-        """The primary metric by slice, and where the arm is surely worse."""
-        metric, control = self._experiment.metric, self._control
-        always = (-np.inf, np.inf)
-        found: dict[str, dict[str, Reading]] = {}
-        worse: list[str] = []
-        for name, values in self._measured.slices.items():
-            pairs = {
-                value: (_moments(samples[control], always), _moments(samples[arm], always))
-                for value, samples in values.items()
-            }
-            if not pairs:
-                continue
-            estimand = _estimand(metric.measure)
-            read = by_slice(
-                self._test,
-                pairs,
-                _horizon(self._test, metric.effect or metric.margin or 1.0),
-                estimand=estimand,
-                direction=metric.measure.direction,
-            )
-            found[name] = {
-                r.name: reading_of(metric.name, mm.difference(*pairs[r.name], estimand), r.look)
-                for r in read.readings
-            }
-            worse += [f"{name}={value}" for value in read.worse()]
-        return found, tuple(worse)
+        look = look_along(test, course, margin)
+        standing = judge(look, guardrail.measure.direction, margin)
+        return reading_of(guardrail.name, course, look), bool(standing.beyond_margin[-1])
 
 
-def _look(test: SequentialTest, course: Sequence[Effect], effect: float) -> st.Look:
-    """A look at the whole course, with what looks on the way excluded already: past the horizon
-    the test alone says less than it did before."""
-    horizon = _horizon(test, effect)
-    looks = [test.look(effect_so_far, horizon) for effect_so_far in course]
-    return reduce(lambda earlier, now: now.after(earlier), looks)
+def _outcome(metric: Metric, look: Look, harmed: bool) -> Outcome:
+    standing = judge(look, metric.measure.direction, metric.margin or 0.0)
+    if harmed:
+        return Outcome.HARMFUL
+    if standing.superior[-1]:
+        return Outcome.BETTER
+    if metric.margin and standing.non_inferior[-1]:
+        return Outcome.NOT_WORSE
+    return Outcome.WORSE if standing.inferior[-1] else Outcome.UNDECIDED
 
 
-def _periods(
-    entry: Entry, moves: Sequence[Mapping[str, Any]]
-) -> list[tuple[float, float, Mapping[str, float]]]:
-    """Times between changes of the weights, unix seconds, each with its weights."""
-    begins: list[tuple[float, Mapping[str, float]]] = []
-    for move in moves:
-        weights = move["after"]["weights"]
-        if not begins or weights != begins[-1][1]:
-            begins.append((_seconds(move["at"]), weights))
-    if not begins:
-        begins = [(_seconds(entry.created), entry.weights)]
-    begins[0] = (-np.inf, begins[0][1])
-    ends = [*(begin for begin, _ in begins[1:]), np.inf]
-    return [(begin, end, weights) for (begin, weights), end in zip(begins, ends, strict=True)]
+def _sample_ratio(measured: Measurement, periods: Periods, arms: Sequence[str]) -> SampleRatio:
+    """Whether the arms got what they were promised in each period; a lone arm always does."""
+    counts = [_arrivals(measured.populations[name], name, periods) for name in arms]
+    return SampleRatioTest().look(
+        [
+            ([int(count[place]) for count in counts], [weights[name] for name in arms])
+            for place, weights in enumerate(periods.weights)
+            if len(arms) > 1
+        ]
+    )
 
 
-def _seconds(moment: str) -> float:
-    return datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
-
-
-def _moments(sample: Sample, period: tuple[float, float]) -> Moments:
-    """Of the units that first came in a period; they are in the order in which they came."""
-    begin, end = np.searchsorted(sample.first, period)
-    if begin >= end:
-        return Moments.none()
-    return Moments.of(sample.y[begin:end], sample.x[begin:end], sample.c[begin:end])
-
-
-def _horizon(test: SequentialTest, effect: float) -> InformationHorizon:
-    """On the clock of information: units come back and bring more (RESULTS, "Experiments")."""
-    return plan_information(effect, sequential_drift(test, POWER, LOOKS))
-
-
-def _estimand(measure: Measure) -> Estimand:
-    return Estimand.RATIO if measure.kind is Kind.RATIO else Estimand.MEAN
+def _arrivals(population: Population, arm: str, periods: Periods) -> Places:
+    """How many units came to an arm in each period."""
+    places = periods.places(arm, population.first, population.propensity)
+    return np.bincount(places, minlength=len(periods))

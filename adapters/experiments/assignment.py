@@ -11,9 +11,11 @@ of their own, so that neither says anything of the arm.
 import hashlib
 import math
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -29,6 +31,7 @@ class Standing(StrEnum):
     ASSIGNED = "assigned"
     HOLDOUT = "holdout"
     INELIGIBLE = "ineligible"
+    SHADOW = "shadow"  # a shadow arm's answer to what another arm was asked
 
 
 class Subject(Struct, frozen=True):
@@ -71,17 +74,29 @@ class Split:
         start: where its share of the layer begins, from 0 to 1.
         kept: conversations that go on in the arm they began in, with the propensity they had, by
             the digest of their session.
+        until: of an experiment that is over, how long these go on (unix seconds); nobody else takes
+            part in it.
     """
 
     experiment: Experiment
     weights: Mapping[str, float]
     start: float = 0.0
     kept: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    until: float | None = None
+
+    @cached_property
+    def _live(self) -> tuple[Arm, ...]:
+        return self.experiment.live
 
     def enrol(self, subject: Subject) -> Enrolment | None:
         """The subject's part in it; None if its unit belongs to the rest of the layer."""
         experiment = self.experiment
         unit = _unit(experiment.unit, subject)
+        if self.until is not None:
+            goes_on = self._conversation(subject) if time.time() < self.until else None
+            if goes_on is None:
+                return None
+            return Enrolment(experiment.name, Standing.ASSIGNED, unit, goes_on)
         layer = experiment.layer
         if layer is not None and not (
             self.start <= uniform("layer", layer.name, unit) < self.start + layer.share
@@ -97,8 +112,8 @@ class Split:
     def assign(self, unit: str) -> Assignment:
         """Choose the unit's arm. Stateless: no lookup, no memory, nothing but the hash."""
         salt, weights = self.experiment.salt, self.weights
-        best, chosen = math.inf, self.experiment.arms[0]
-        for arm in self.experiment.arms:
+        best, chosen = math.inf, self.experiment.control
+        for arm in self._live:
             weight = weights[arm.name]
             if weight > 0 and (draw := -math.log(uniform(salt, unit, arm.name)) / weight) < best:
                 best, chosen = draw, arm
@@ -107,12 +122,16 @@ class Split:
         )
 
     def _assigned(self, subject: Subject, unit: str) -> Assignment:
+        return self._conversation(subject) or self.assign(unit)
+
+    def _conversation(self, subject: Subject) -> Assignment | None:
+        """What a running conversation of the subject's goes on in; None if none is kept."""
         if self.kept and subject.session and self.experiment.unit is not Unit.REQUEST:
             name, propensity = self.kept.get(unit_digest(subject.session), ("", 1.0))
-            for arm in self.experiment.arms:
+            for arm in self._live:
                 if arm.name == name:
                     return Assignment(self.experiment.name, arm, propensity)
-        return self.assign(unit)
+        return None
 
 
 def enrol(splits: Sequence[Split], subject: Subject) -> Enrolment | None:

@@ -7,7 +7,8 @@ from math import nan
 import numpy as np
 from msgspec import Struct
 
-from adapters.experiments.design import SIGNALS, Kind, Measure
+from adapters.checks import Check
+from adapters.experiments.design import CHECK, SIGNALS, Kind, Measure
 from adapters.experiments.observations import Array, Places
 from adapters.experiments.signals import (
     BY_NEXT,
@@ -17,6 +18,7 @@ from adapters.experiments.signals import (
     Asked,
     Said,
     asked,
+    checked,
 )
 from adapters.interactions import Outcome
 
@@ -39,26 +41,33 @@ class Judgement(Struct):
 
 
 def feedback_metric(name: str) -> str | None:
-    """The metric that feedback has to have for a measure or a slice; None for signals."""
+    """The metric that feedback has to have for a measure or a slice; None for signals, checks."""
     if name.startswith(FEEDBACK):
         return name.removeprefix(FEEDBACK)
-    return None if name in SIGNALS else name
+    return None if name in SIGNALS or name.startswith(CHECK) else name
 
 
 class Columns:
     """Grows by `add`; `arms` and `units` are the numbers that the caller gives them."""
 
-    def __init__(self, measures: Sequence[Measure], slices: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        measures: Sequence[Measure],
+        slices: Sequence[str] = (),
+        checks: Sequence[Check] = (),
+    ) -> None:
         self.arms = array("q")
         self.units = array("q")
         self.created = array("d")
+        self.propensities = array("d")
         self.exposed = bytearray()
         self._values = {measure.name: array("d") for measure in measures}
         self._slices = {name: array("q") for name in slices}
         self._codes: dict[str, dict[str, int]] = {name: {} for name in slices}
+        of_checks = {f"{CHECK}{check.name}": checked(check) for check in checks}
         self._signals = [
-            (self._values[name], read, name in OF_EXPOSED)
-            for name, read in {**OF_EXPOSED, **OF_ASSIGNED}.items()
+            (self._values[name], read, name not in OF_ASSIGNED)
+            for name, read in {**OF_EXPOSED, **OF_ASSIGNED, **of_checks}.items()
             if name in self._values
         ]
         self._by_next = [
@@ -85,6 +94,7 @@ class Columns:
         self.arms.append(arm)
         self.units.append(unit)
         self.created.append(answer.created)
+        self.propensities.append(answer.arm_propensity)
         self.exposed.append(exposed)
         for values, read, of_exposed in self._signals:
             values.append(read(answer) if exposed or not of_exposed else nan)

@@ -34,6 +34,7 @@ class _Turn(Struct):
     arm_propensity: float = 1.0
     experiment_unit: str | None = None
     session: str | None = None
+    shadow_of: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Turn).decode
@@ -57,7 +58,7 @@ def running_conversations(connection: Connection, split: Split) -> Kept:
     seen: set[str] = set()
     for (record,) in connection.execute(query):
         turn = _decode(record)
-        if turn.arm is None or turn.session is None or turn.session in seen:
+        if turn.arm is None or turn.session is None or turn.session in seen or turn.shadow_of:
             continue
         seen.add(turn.session)
         if split.assign(turn.experiment_unit or "").arm.name != turn.arm:

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Row
 
 from adapters.experiments.assignment import Split
-from adapters.experiments.conversations import Kept
+from adapters.experiments.conversations import IDLE_SECONDS, Kept
 from adapters.experiments.design import Experiment
 from adapters.experiments.reading import read_experiment
+from adapters.store import instant
 
 
 class State(StrEnum):
@@ -50,13 +51,20 @@ class Entry:
 
     @property
     def split(self) -> Split:
-        return Split(self.experiment, self.weights, self.start, self.kept)
+        over = None if self.stopped is None else instant(self.stopped) + IDLE_SECONDS
+        return Split(self.experiment, self.weights, self.start, self.kept, until=over)
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        """Arms that were rolled back while the others go on."""
+        tested = self.experiment.live[1:]
+        return frozenset(a.name for a in tested if a.weight > 0 and self.weights[a.name] == 0)
 
     @property
     def shares(self) -> dict[str, float]:
         """Percent of the experiment's units by arm, the holdout left out."""
         total = sum(self.weights.values())
-        arms = (arm.name for arm in self.experiment.arms)
+        arms = (arm.name for arm in self.experiment.live)
         return {name: 100 * self.weights[name] / total for name in arms}
 
     def to_json(self) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 
 from adapters.errors import InvalidExperiment
-from adapters.experiments.analysis import ALPHA, LOOKS, POWER
 from adapters.experiments.design import Experiment, Kind
+from adapters.experiments.looks import ALPHA, LOOKS, POWER
 from adapters.experiments.observations import Measurement
 from adapters.experiments.statistics.moments import Estimand, Moments, estimate
 from adapters.experiments.statistics.populations import Amount, Population, Proportion

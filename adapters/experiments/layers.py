@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from adapters.experiments.design import Experiment
+from adapters.experiments.design import ANY_TARGET, Experiment
 
 _SLACK = 1e-9  # shares of 0.1 add up to a little more or less than 1
 
@@ -13,7 +13,8 @@ def free_start(
     """Where a new experiment's share begins, given those that run and where theirs do; and the
     reasons why there is no place for it.
 
-    An answer is recorded in one experiment, so those on one domain have to share a layer.
+    An answer is recorded in one experiment, so those that may meet on a request have to share a
+    layer: those on one domain or tier, and one between routers with every other.
     """
     layer = experiment.share_of_layer
     problems, taken = [], []
@@ -25,9 +26,10 @@ def free_start(
                 problems.append(
                     f"unit: {other.name!r} in layer {layer.name!r} assigns by {other.unit}"
                 )
-        elif other.domain == experiment.domain:
+        elif other.domain == experiment.domain or ANY_TARGET in (other.domain, experiment.domain):
             problems.append(
-                f"layer: {other.name!r} runs on {other.domain} in layer {theirs.name!r}; "
+                f"layer: {other.name!r} runs on {other.domain} in layer {theirs.name!r}, "
+                f"{experiment.name!r} would on {experiment.domain} in layer {layer.name!r}; "
                 "stop it, or give both a share of one layer"
             )
     end, widest = 0.0, 0.0

@@ -3,17 +3,18 @@
 One pass over an experiment's interactions, in the order of time. An answer counts for the arm that
 was assigned, and, but for `error` and `fallback`, only if that arm gave it. Feedback belongs to its
 answer, whenever it came within the experiment's `feedback_days`; of several by one metric the
-newest counts.
+newest counts. A judge may be late: it knows no more than it would have earlier.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Text, and_, cast, null, select, true
 
 from adapters import tables
+from adapters.checks import Check
+from adapters.errors import InvalidExperiment
 from adapters.experiments.assignment import Standing
 from adapters.experiments.columns import (
     FEEDBACK,
@@ -22,7 +23,7 @@ from adapters.experiments.columns import (
     Judgement,
     feedback_metric,
 )
-from adapters.experiments.design import HOLDOUT, Experiment, Measure, Unit
+from adapters.experiments.design import ANY_TARGET, CHECK, HOLDOUT, JUDGE, Experiment, Measure, Unit
 from adapters.experiments.entry import Entry
 from adapters.experiments.observations import (
     Array,
@@ -30,11 +31,12 @@ from adapters.experiments.observations import (
     Places,
     Population,
     Samples,
+    beyond,
     by_unit,
 )
 from adapters.experiments.signals import NEED_TEXT, Answer, Said
 from adapters.interactions import unit_digest
-from adapters.store import Store
+from adapters.store import Store, instant
 
 HISTORY_DAYS = 28.0
 MOST_SLICE_VALUES = 20
@@ -45,46 +47,89 @@ _NO_HISTORY = frozenset({"fallback", PREFERENCE})
 _judgement = msgspec.json.Decoder(Judgement).decode
 
 
-def measure(store: Store, entry: Entry, *, until: float = float("inf")) -> Measurement:
-    """Everything recorded of an experiment before `until` (unix seconds), by arm and unit."""
-    look = _Look(entry.experiment)
-    begun = datetime.strptime(entry.created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+def measure(
+    store: Store, entry: Entry, *, until: float = float("inf"), checks: Sequence[Check] = ()
+) -> Measurement:
+    """Everything recorded of an experiment before `until` (unix seconds), by arm and unit.
+
+    Raises InvalidExperiment where its metrics name a check that is not among `checks`, which are
+    those of its domain's pack.
+    """
+    look = Look(entry.experiment, checks)
+    begun = instant(entry.created)
+    end = end_of(entry)
+    if end is not None:
+        until = min(until, end)
     with store.transaction() as connection:
-        look.read(connection, until)
+        for _ in look.read(connection, until):
+            pass
         before = look.history(connection, begun)
     return look.measurement(before)
 
 
-class _Look:
-    """One look at an experiment's log."""
+def end_of(entry: Entry) -> float | None:
+    """Until when answers count (unix seconds), None without end: conversations that go on after an
+    experiment is stopped are part of it no more."""
+    return None if entry.stopped is None else instant(entry.stopped) + 1
 
-    def __init__(self, experiment: Experiment) -> None:
+
+class Look:
+    """One look at an experiment's log: first `read` to its end, then what was read."""
+
+    def __init__(self, experiment: Experiment, checks: Sequence[Check] = ()) -> None:
+        if missing := experiment.checks - {check.name for check in checks}:
+            raise InvalidExperiment(
+                f"{experiment.name} measures checks that the pack of {experiment.domain} has not: "
+                f"{', '.join(sorted(missing))}; add them to its pack.toml"
+            )
         self._experiment = experiment
+        self._checks = checks
         wanted = [experiment.metric.measure, *(g.measure for g in experiment.guardrails)]
         self._measures = list({one.name: one for one in reversed(wanted)}.values())[::-1]
-        self._columns = Columns(self._measures, experiment.slices)
+        self._columns = Columns(self._measures, experiment.slices, checks)
         self._arms = {arm.name: place for place, arm in enumerate(experiment.arms)}
         self._units: dict[str, int] = {}
         self._ineligible = 0
         self._unreadable = 0
+        self._capped = 0
 
-    def read(self, connection: Connection, until: float) -> None:
-        """Take up the experiment's own answers."""
+    def read(
+        self, connection: Connection, until: float = float("inf")
+    ) -> Iterator[tuple[Answer, int | None]]:
+        """Take up the experiment's own answers, in the order of time: each with its place among
+        `values`, None if it counts for no arm."""
         stored = tables.interactions.c
         where = [stored.experiment == self._experiment.name]
         if until != float("inf"):
             where.append(stored.created < until)
-        for answer, judgements in self._answers(connection, where, self._measures):
-            if answer.standing == Standing.INELIGIBLE:
-                self._ineligible += 1
-                continue
-            arm = HOLDOUT if answer.standing == Standing.HOLDOUT else answer.arm
-            if arm is None or answer.experiment_unit is None:
-                self._unreadable += 1
-                continue
-            place = self._arms.setdefault(arm, len(self._arms))
-            unit = self._units.setdefault(answer.experiment_unit, len(self._units))
-            self._columns.add(place, unit, answer, judgements, answer.exposed)
+        for answer, judgements in self.answers(connection, where, self._measures):
+            yield answer, self._take_up(answer, judgements)
+
+    def _take_up(self, answer: Answer, judgements: Sequence[Judgement]) -> int | None:
+        if answer.standing == Standing.SHADOW:
+            return None
+        if answer.standing == Standing.INELIGIBLE:
+            self._ineligible += 1
+            return None
+        arm = HOLDOUT if answer.standing == Standing.HOLDOUT else answer.arm
+        if arm is None or answer.experiment_unit is None:
+            self._unreadable += 1
+            return None
+        place = self._arms.setdefault(arm, len(self._arms))
+        unit = self._units.setdefault(answer.experiment_unit, len(self._units))
+        self._columns.add(place, unit, answer, judgements, answer.exposed)
+        return len(self._columns) - 1
+
+    def values(self) -> dict[str, Array]:
+        """Every measure's value of each answer that was read, NaN where none counts."""
+        units, found, self._capped = np.array(self._columns.units), {}, 0
+        for one in self._measures:
+            values = found[one.name] = self._columns.values(one.name)
+            if feedback_metric(one.name) is not None or one.name == PREFERENCE:
+                left_out = beyond(values, units, self._experiment.most_judged)
+                values[left_out] = np.nan
+                self._capped += len(left_out)
+        return found
 
     def history(self, connection: Connection, begun: float) -> Array | None:
         """The primary metric of each unit from before the experiment, NaN where there is none;
@@ -93,18 +138,16 @@ class _Look:
         if self._experiment.unit is Unit.REQUEST or primary.name in _NO_HISTORY:
             return None
         stored = tables.interactions.c
-        where = [
-            stored.target == self._experiment.domain,
-            stored.created >= begun - HISTORY_DAYS * _DAY,
-            stored.created < begun,
-        ]
+        where = [stored.created >= begun - HISTORY_DAYS * _DAY, stored.created < begun]
+        if self._experiment.domain != ANY_TARGET:
+            where.append(stored.target == self._experiment.domain)
         if self._experiment.unit is Unit.SESSION:  # the column is what was assigned
             ours = select(stored.unit).where(stored.experiment == self._experiment.name)
             where.append(stored.unit.in_(ours.distinct()))
-        past = Columns([primary])
-        for answer, judgements in self._answers(connection, where, [primary]):
+        past = Columns([primary], checks=self._checks)
+        for answer, judgements in self.answers(connection, where, [primary]):
             unit = self._units.get(_past_unit(self._experiment.unit, answer))
-            if unit is not None:
+            if unit is not None and answer.standing != Standing.SHADOW:
                 past.add(0, unit, answer, judgements, True)
         values, units = past.values(primary.name), np.array(past.units)
         there = ~np.isnan(values)
@@ -115,6 +158,7 @@ class _Look:
     def measurement(self, before: Array | None) -> Measurement:
         """What was read, by arm and unit."""
         columns, primary = self._columns, self._measures[0]
+        values = self.values()
         arms, units = np.array(columns.arms), np.array(columns.units)
         pairs = len(np.unique(units * len(self._arms) + arms))
         covered = 0.0 if before is None else float(np.mean(~np.isnan(before)))
@@ -123,12 +167,14 @@ class _Look:
         return Measurement(
             populations={name: self._population(place) for name, place in self._arms.items()},
             samples={
-                one.name: self._samples(one, everything, known if one is primary else None)
+                one.name: self._samples(
+                    one, values[one.name], everything, known if one is primary else None
+                )
                 for one in self._measures
             },
             slices={
                 name: {
-                    value: self._samples(primary, places, known)
+                    value: self._samples(primary, values[primary.name], places, known)
                     for value, places in columns.slice_values(name, MOST_SLICE_VALUES)
                 }
                 for name in self._experiment.slices
@@ -137,6 +183,7 @@ class _Look:
             switched=pairs - len(self._units),
             covered=covered,
             unreadable=self._unreadable,
+            capped=self._capped,
         )
 
     def _population(self, arm: int) -> Population:
@@ -150,20 +197,23 @@ class _Look:
             answers=int(here.sum()),
             exposed_answers=int(exposed.sum()),
             first=created[here][np.sort(index)],
+            propensity=np.array(self._columns.propensities)[here][np.sort(index)],
         )
 
-    def _samples(self, one: Measure, places: Places, before: Array | None) -> Samples:
-        values = self._columns.values(one.name)[places]
+    def _samples(
+        self, one: Measure, values: Array, places: Places, before: Array | None
+    ) -> Samples:
+        values = values[places]
         arms, units = np.array(self._columns.arms)[places], np.array(self._columns.units)[places]
         created = np.array(self._columns.created)[places]
-        return {
-            name: by_unit(
-                one, units[arms == arm], values[arms == arm], created[arms == arm], before
-            )
-            for name, arm in self._arms.items()
-        }
+        propensity = np.array(self._columns.propensities)[places]
+        found = {}
+        for name, arm in self._arms.items():
+            of = arms == arm
+            found[name] = by_unit(one, units[of], values[of], created[of], propensity[of], before)
+        return found
 
-    def _answers(
+    def answers(
         self,
         connection: Connection,
         where: Sequence[ColumnElement[bool]],
@@ -175,7 +225,7 @@ class _Look:
         metrics = {metric for name in names if (metric := feedback_metric(name)) is not None}
         metrics |= {s.removeprefix(FEEDBACK) for s in slices if s.startswith(FEEDBACK)}
         texts = (
-            bool(NEED_TEXT & set(names))
+            any(name in NEED_TEXT or name.startswith(CHECK) for name in names)
             or self._experiment.unit is Unit.USER
             or any(name.startswith("metadata.") for name in slices)
         )
@@ -225,7 +275,8 @@ def _take(newest: dict[str, Judgement], record: str, until: float) -> None:
     except msgspec.DecodeError:
         return
     before = newest.get(judgement.metric)
-    if judgement.created <= until and (before is None or judgement.created >= before.created):
+    in_time = judgement.created <= until or judgement.metric.startswith(JUDGE)
+    if in_time and (before is None or judgement.created >= before.created):
         newest[judgement.metric] = judgement
 
 

@@ -16,12 +16,6 @@ from adapters.experiments.design import Arm, Experiment
 
 _MAX_BYTES = 2**20
 _MOST_TOLD = 20
-# What an arm may one day be, and what is said of it until then.
-_UNSERVED = {
-    "router": "router versions",
-    "index": "index versions",
-    "tier": "general tiers",
-}
 _experiment: TypeAdapter[Experiment] = TypeAdapter(Experiment)
 
 
@@ -71,10 +65,8 @@ def _unknown(place: list[str]) -> str:
     """What to say of a field nobody knows."""
     name = place[-1]
     in_arm = len(place) == 3 and place[0] == "arms"
-    if in_arm and name in _UNSERVED:
-        return (
-            f"arms of {_UNSERVED[name]} are not served yet; an arm is an adapter version or `base`"
-        )
+    if in_arm and name == "tier":
+        return "no such field; a general tier is named in 'model'"
     if in_arm or len(place) == 1:
         known = [field.name for field in fields(Arm if in_arm else Experiment)]
         near = difflib.get_close_matches(name, known, 1)

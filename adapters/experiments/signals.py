@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from adapters.checks import Check
 from adapters.experiments.assignment import Standing
 from adapters.interactions import Outcome
 
@@ -55,17 +56,21 @@ class Answer(Struct):
     key: str
     outcome: Outcome
     total_ms: float
+    prompt_tokens: int
     completion_tokens: int
+    model: str
     endpoint: str
     requested_model: str
     router_version: str
     arm: str | None = None
+    arm_propensity: float = nan
     standing: str = ""
     experiment_unit: str | None = None
     exposed: bool = False
     session: str | None = None
     index_version: str | None = None
     first_token_ms: float | None = None
+    shadow_of: str | None = None
 
 
 class Said(Answer):
@@ -73,6 +78,15 @@ class Said(Answer):
 
     request: Request = msgspec.field(default_factory=Request)
     response: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str | None:
+        """What a complete answer said; None of others, and of calls of a tool."""
+        text = self.response.get("text")
+        calls = self.response.get("finish_reason") == "tool_calls"
+        ended = self.outcome is Outcome.OK and not calls
+        return text if ended and isinstance(text, str) else None
 
 
 class Asked(Struct):
@@ -145,15 +159,32 @@ def _fallback(answer: Answer) -> float:
     return float(not answer.exposed)
 
 
+Signal = Callable[[Answer], float]
+
+
+def checked(check: Check) -> Signal:
+    """What a pack's check says of an answer, as a signal."""
+
+    def read(answer: Answer) -> float:
+        if not isinstance(answer, Said) or answer.text is None:
+            return nan
+        metadata = answer.request.metadata
+        task = metadata.get("task") if isinstance(metadata, dict) else None
+        passes = check.passes(answer.text, task=task, passages=len(answer.sources))
+        return nan if passes is None else float(passes)
+
+    return read
+
+
 # Of answers that the arm itself gave.
-OF_EXPOSED: Mapping[str, Callable[[Answer], float]] = {
+OF_EXPOSED: Mapping[str, Signal] = {
     "first_token_ms": _first_token,
     "total_ms": _total,
     "completion_tokens": _tokens,
     "refusal": _refusal,
 }
 # Of every request that was assigned: what the arm could not answer is the point.
-OF_ASSIGNED: Mapping[str, Callable[[Answer], float]] = {"error": _error, "fallback": _fallback}
+OF_ASSIGNED: Mapping[str, Signal] = {"error": _error, "fallback": _fallback}
 # Of answers, by what their unit asks next: 0 unless it is so.
 BY_NEXT: Mapping[str, Callable[[Asked, Asked], bool]] = {
     "regeneration": is_regeneration,

@@ -21,7 +21,7 @@ CHAT = "/v1/chat/completions"
 # A prompt token costs an adapter about 10 ms in vLLM on one CPU core (the base model 1 ms), and
 # passages are a thousand of them: without grounding, more swaps meet more answers.
 PLAIN = {"turnout": {"retrieval": False}}
-_PATIENCE = aiohttp.ClientTimeout(total=180, sock_connect=10)
+PATIENCE = aiohttp.ClientTimeout(total=180, sock_connect=10)
 
 
 class Ending(StrEnum):
@@ -96,7 +96,7 @@ async def _carry_out(
     messages = [{"role": "user", "content": text}]
     payload = {"model": record.asked, "messages": messages, "stream": record.stream, **body}
     try:
-        async with session.post(CHAT, json=payload, timeout=_PATIENCE) as answer:
+        async with session.post(CHAT, json=payload, timeout=PATIENCE) as answer:
             record.answered = time.monotonic()
             record.status = answer.status
             record.headers = {name.lower(): value for name, value in answer.headers.items()}

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -14,7 +13,7 @@ from benchmarks.swap.load import PLAIN, Load, Questions, Record, ask
 from benchmarks.swap.prepare import DOMAIN
 from benchmarks.swap.report import Latency, Move
 from benchmarks.swap.servers import SERVED_NAME, Server
-from benchmarks.swap.system import NotSeen, System
+from benchmarks.swap.system import NotSeen, System, until
 
 _PAUSE_SECONDS = 10.0  # between moves: longer than what counts as around a swap
 
@@ -95,7 +94,7 @@ async def kill(
 ) -> dict[str, Any]:
     """`kill -9` one replica, start it again, and see when a domain request is answered by it."""
     victim = system.replicas[-1]
-    await _until(lambda: _streams_on(victim, load), f"a stream from {victim.url}")
+    await until(lambda: _streams_on(victim, load), f"a stream from {victim.url}")
     killed = time.monotonic()
     victim.kill()
     await asyncio.sleep(_PAUSE_SECONDS)
@@ -129,7 +128,7 @@ async def third(
     await asyncio.sleep(_PAUSE_SECONDS)
     removed = time.monotonic()
     system.reconfigure(system.replicas)
-    await _until(lambda: _is_gone(system, session, added.url), "the replica to be let go")
+    await until(lambda: _is_gone(system, session, added.url), "the replica to be let go")
     gone = time.monotonic()
     await asyncio.sleep(_PAUSE_SECONDS)
     answered = [r for r in load.records if r.replica == added.url]
@@ -243,7 +242,7 @@ async def _first_answer(load: Load, replica: Server, version: str, since: float)
         ]
         return bool(found)
 
-    await _until(seen, f"an answer of {version} from {replica.url}")
+    await until(seen, f"an answer of {version} from {replica.url}")
     return min(found)
 
 
@@ -254,11 +253,3 @@ async def _streams_on(replica: Server, load: Load) -> bool:
 
 async def _is_gone(system: System, session: aiohttp.ClientSession, url: str) -> bool:
     return all(url not in places for places in (await system.states(session)).values())
-
-
-async def _until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        if time.monotonic() > deadline:
-            raise NotSeen(f"waited {seconds:g} s for {what}")
-        await asyncio.sleep(0.05)

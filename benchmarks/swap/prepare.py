@@ -7,24 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
-
-from adapters.lora import WEIGHTS
-from adapters.manifest import TrainingFacts
 from adapters.registry import Registry
 from adapters.store import Store
 from benchmarks.swap.servers import ROOT, SERVED_NAME
+from benchmarks.variants import publish_variant, scaled
 from gateway.settings import Settings
 
 DOMAIN = "espresso"
 # What deploy/vllm/cpu.sh starts a replica with.
-MAX_LORAS, MAX_CPU_LORAS = 4, 16
+LIMITS: Mapping[str, int] = {"max_loras": 4, "max_cpu_loras": 16}
 
 
 class NotPrepared(Exception):
@@ -35,8 +30,9 @@ def write_config(
     path: Path,
     urls: Sequence[str],
     *,
-    max_loras: int = MAX_LORAS,
-    max_cpu_loras: int = MAX_CPU_LORAS,
+    kind: str = "vllm",
+    pack: Path = ROOT / "examples" / DOMAIN,
+    limits: Mapping[str, int] = LIMITS,
 ) -> None:
     """The gateway's configuration for these replicas; the file is replaced whole."""
     quoted = ", ".join(f'"{url}"' for url in urls)
@@ -44,13 +40,16 @@ def write_config(
 [router]
 examples = ["{ROOT}/examples/general.jsonl"]
 
+[experiments]
+look_seconds = 2
+
 [[engines]]
 name = "specialists"
-kind = "vllm"
+kind = "{kind}"
 urls = [{quoted}]
 model = "{SERVED_NAME}"
-max_loras = {max_loras}
-max_cpu_loras = {max_cpu_loras}
+max_loras = {limits["max_loras"]}
+max_cpu_loras = {limits["max_cpu_loras"]}
 max_lora_rank = 16
 
 [[targets]]
@@ -58,7 +57,7 @@ name = "general"
 engine = "specialists"
 
 [[packs]]
-path = "{ROOT}/examples/{DOMAIN}"
+path = "{pack}"
 engine = "specialists"
 """
     aside = path.with_suffix(".new")
@@ -102,23 +101,10 @@ def fresh_copy(prepared: Path, state: Path) -> None:
 
 def publish_variants(state: Path, version: str, count: int) -> list[str]:
     """Register `count` variants of the trained version, a little different; returns their names."""
-    with _registry(state) as registry, tempfile.TemporaryDirectory() as scratch:
-        trained = registry.version(version)
-        manifest = trained.manifest.model_dump(include=set(TrainingFacts.model_fields))
-        facts = TrainingFacts.model_validate({**manifest, "verdict": "pass"})
-        weights = load_file(trained.folder / WEIGHTS)
-        staged = Path(scratch) / "adapter"
-        shutil.copytree(trained.folder, staged)
-        names = []
-        for number in range(count):
-            scale = 1 + 1e-4 * (number + 1)
-            variant = {
-                name: np.ascontiguousarray(tensor * tensor.dtype.type(scale))
-                for name, tensor in weights.items()
-            }
-            save_file(variant, staged / WEIGHTS)
-            names.append(registry.publish(DOMAIN, staged, facts).version)
-        return names
+    with _registry(state) as registry:
+        folder = registry.version(version).folder
+        scales = [1 + 1e-4 * (number + 1) for number in range(count)]
+        return [publish_variant(registry, folder, scaled(scale)) for scale in scales]
 
 
 def _versions(state: Path) -> list[str]:

@@ -1,4 +1,5 @@
-"""Processes under test: vLLM replicas by `deploy/vllm/cpu.sh`, and a gateway in front of them.
+"""Processes under test: vLLM replicas by `deploy/vllm/cpu.sh` or embedded engines, and a gateway in
+front of them.
 
 Knows how to start, await, kill and stop a process with all its children; knows nothing of adapters.
 """
@@ -127,6 +128,20 @@ def vllm_replica(
         "/health",
         [str(ROOT / "deploy" / "vllm" / "cpu.sh")],
         {**variables, "PYTHON": str(python), **environment},
+        log,
+    )
+
+
+def embedded_engine(model: Path, log: Path) -> Server:
+    """`turnout engine` on a free loopback port."""
+    port = free_port()
+    naming = ["--model", str(model), "--served-model-name", SERVED_NAME, "--port", str(port)]
+    return Server(
+        f"the embedded engine on port {port}",
+        f"http://127.0.0.1:{port}",
+        "/health",
+        [sys.executable, "-m", "gateway", "engine", *naming],
+        {},
         log,
     )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +93,17 @@ class System:
 
     def reconfigure(self, replicas: Sequence[Server]) -> None:
         """Rewrite the configuration file; the gateway re-reads it by itself."""
-        write_config(self.config, [replica.url for replica in replicas], **self.limits)
+        urls = [replica.url for replica in replicas]
+        write_config(self.config, urls, limits=self.limits)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 90) -> None:
+    """Wait until it holds; raises NotSeen when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise NotSeen(f"waited {seconds:g} s for {what}")
+        await asyncio.sleep(0.05)
 
 
 @contextmanager
@@ -111,21 +121,28 @@ def running(
     config = folder / "turnout.toml"
     engines = [replica(folder, model, number, python, limits) for number in range(replicas)]
     admin_port = free_port()
-    write_config(config, [engine.url for engine in engines], **limits)
+    write_config(config, [engine.url for engine in engines], limits=limits)
     gateway = gateway_process(
         config, folder / "state", folder / "gateway.log", key=KEY, admin_port=admin_port
     )
     system = System(gateway, f"http://127.0.0.1:{admin_port}", engines, config, limits)
-    try:
-        for engine in engines:
-            engine.start()
-        for engine in engines:
-            engine.wait_healthy()
-        gateway.start()
-        gateway.wait_healthy(60)
+    with started(system):
         yield system
+
+
+@contextmanager
+def started(system: System) -> Iterator[None]:
+    """Have the servers run for the time of the block: replicas, all at once, then the gateway."""
+    try:
+        for engine in system.replicas:
+            engine.start()
+        for engine in system.replicas:
+            engine.wait_healthy()
+        system.gateway.start()
+        system.gateway.wait_healthy(60)
+        yield
     finally:
-        gateway.stop()
+        system.gateway.stop()
         for engine in system.replicas:
             engine.stop()
 

@@ -9,14 +9,25 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from adapters.errors import JournalFull, StoreUnavailable
+from adapters.experiments.columns import FEEDBACK
+from adapters.experiments.design import CHECK, JUDGE
 from adapters.interactions import Feedback
+from adapters.store import OnRecord
 from gateway.deps import CallerDep, Parts, PartsDep
 from gateway.errors import BadRequest, Overloaded
 
 api = APIRouter(tags=["inference"])
 
-Receipt = Annotated[str, Field(min_length=1, max_length=128)]
+Receipt = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
+Whole = Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]
 LongText = Annotated[str, Field(max_length=100_000)]
+
+_RESERVED = {
+    JUDGE: "judges write it",
+    CHECK: "it is computed from the answer",
+    FEEDBACK: "experiments write it before the name of a metric; send the name alone",
+}
+_OURS = "fb-"  # before the ids that are made here; judges make others
 
 
 class FeedbackBody(BaseModel):
@@ -29,7 +40,7 @@ class FeedbackBody(BaseModel):
     metric: str = Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
     value: (
         StrictBool
-        | StrictInt
+        | Whole
         | Annotated[StrictFloat, Field(allow_inf_nan=False)]
         | Annotated[StrictStr, Field(max_length=10_000)]
     )
@@ -49,9 +60,13 @@ class Accepted(BaseModel):
 @api.post("/v1/feedback", status_code=202)
 async def give_feedback(body: FeedbackBody, parts: PartsDep, caller: CallerDep) -> Accepted:
     """Late, repeated and out-of-order feedback is accepted; unknown receipts get 404."""
-    for param, receipt in (("id", body.id), ("preferred_over", body.preferred_over)):
-        if receipt is not None:
-            await _require_known(parts, receipt, param)
+    parts.limits.spend(caller.key, time.monotonic())
+    for prefix, reason in _RESERVED.items():
+        if body.metric.startswith(prefix):
+            raise BadRequest(f"metric: {prefix!r} is reserved, {reason}", param="metric")
+    answer = await _on_record(parts, body.id, "id")
+    if body.preferred_over is not None:
+        await _on_record(parts, body.preferred_over, "preferred_over")
     feedback = Feedback(
         id=_identity(body, caller.key),
         interaction_id=body.id,
@@ -63,34 +78,39 @@ async def give_feedback(body: FeedbackBody, parts: PartsDep, caller: CallerDep) 
         preferred_over=body.preferred_over,
         key=caller.key,
     )
+    stored = frozenset(one for one in answer.feedback if one.startswith(_OURS))
+    if parts.limits.is_new(body.id, feedback.id, stored):
+        _append(parts, feedback)
+        parts.telemetry.count_feedback(body.metric, answer.arm or "")
+    return Accepted(id=body.id)
+
+
+def _append(parts: Parts, feedback: Feedback) -> None:
     try:
         parts.journal.append("feedback", feedback)
     except JournalFull as exc:
         parts.telemetry.journal_dropped.add(1)
         raise Overloaded("feedback cannot be stored now; send it again later") from exc
-    parts.telemetry.count_feedback(body.metric, await _arm(parts, body.id))
-    return Accepted(id=body.id)
+    parts.limits.note(feedback.interaction_id, feedback.id)
 
 
-async def _arm(parts: Parts, receipt: str) -> str:
-    """The arm for the metric's label; feedback counts as accepted also while the store is down."""
-    try:
-        return await asyncio.to_thread(parts.store.arm_of, receipt) or ""
-    except StoreUnavailable:
-        return ""
-
-
-async def _require_known(parts: Parts, receipt: str, param: str) -> None:
+async def _on_record(parts: Parts, receipt: str, param: str) -> OnRecord:
+    """What is known of an answer: nothing yet while a journal holds it. While the store is down
+    every receipt is taken for one of an answer, as the feedback may not come again."""
     # The journals first: a record leaves one once the store has it, so it cannot slip through.
-    if parts.journal.holds(receipt) or await _held_by_sibling(parts, receipt):
-        return
-    if not await asyncio.to_thread(parts.store.has_interaction, receipt):
+    held = parts.journal.holds(receipt) or await _held_by_sibling(parts, receipt)
+    try:
+        found = await asyncio.to_thread(parts.store.on_record, receipt)
+    except StoreUnavailable:
+        return OnRecord()
+    if found is None and not held:
         raise BadRequest(
             f"no answer with the id {receipt!r} is on record",
             param=param,
             code="unknown_receipt",
             status=404,
         )
+    return found or OnRecord()
 
 
 async def _held_by_sibling(parts: Parts, receipt: str) -> bool:
@@ -107,4 +127,4 @@ def _identity(body: FeedbackBody, key: str) -> str:
     answer is a repeat.
     """
     said = body.idempotency_key or body.model_dump_json(exclude={"idempotency_key"})
-    return "fb-" + hashlib.sha256(f"{key}\0{body.id}\0{said}".encode()).hexdigest()[:40]
+    return _OURS + hashlib.sha256(f"{key}\0{body.id}\0{said}".encode()).hexdigest()[:40]

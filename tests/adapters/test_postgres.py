@@ -12,7 +12,7 @@ from adapters.drainer import Drainer
 from adapters.interactions import Feedback
 from adapters.journal import Journal
 from adapters.registry import Registry
-from adapters.store import Store
+from adapters.store import OnRecord, Store
 from tests.adapters.folders import facts, write_adapter
 from tests.adapters.test_store import interaction, records
 from tests.postgres import postgres
@@ -33,6 +33,10 @@ def test_records_are_taken_once_and_come_back_whole(url: str) -> None:
         store.take(records(judgement, first, second, first))
     assert [judged.interaction for judged in store.judged("legal")] == [first, second]
     assert [judged.feedback for judged in store.judged()] == [(), (judgement,)]
+    hidden = {"experiment": "e", "arm": "quiet", "standing": "shadow"}
+    store.take(records(interaction("c", experiment="e"), interaction("d", shadow_of="c", **hidden)))
+    assert store.forget(receipt="c") == 2
+    assert store.on_record("b") == OnRecord("x", frozenset({"f1"}))
     assert store.forget(unit="u1") == 2
     assert store.count(tables.feedback) == 0
     store.close()
@@ -82,5 +86,7 @@ def test_the_journal_is_drained_into_it(url: str, tmp_path: Path) -> None:
     assert journal.drain(drainer.deliver) == 700
     drainer.close()
     store = Store(url)
-    assert store.has_interaction("drained-699")
+    found = [judged.interaction.id for judged in store.judged()]
+    assert found == [f"drained-{number}" for number in range(700)]
+    assert store.recorded(until=100.0) == 100
     store.close()

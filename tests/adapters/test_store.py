@@ -17,7 +17,7 @@ from adapters.delivery import FeedbackRow, InteractionRow, Record
 from adapters.errors import StoreUnavailable
 from adapters.intake import SqliteIntake
 from adapters.interactions import Feedback, Interaction, Outcome
-from adapters.store import Store
+from adapters.store import OnRecord, Store
 
 
 def interaction(receipt: str, **changes: object) -> Interaction:
@@ -72,6 +72,8 @@ def test_records_are_taken_once_and_come_back_whole(store: Store) -> None:
     assert [judged.feedback for judged in store.judged("legal")] == [(), (judgement,)]
     assert store.count(tables.interactions) == 2
     assert store.has_interaction("a") and not store.has_interaction("c")
+    assert store.on_record("a") == OnRecord() and store.on_record("c") is None
+    assert store.on_record("b") == OnRecord("x", frozenset({"f1"}))
     assert store.answers_by_arm("e") == {"x": 1}
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, inspect
 
 from adapters import tables
-from adapters.store import Store
+from adapters.store import OnRecord, Store
 from benchmarks.flat.disconnect import measure_disconnect
 from benchmarks.flat.interactions import NoRoom, filled_store, insist_on_room
 from benchmarks.flat.report import Growth, Report, Slice
@@ -78,7 +78,7 @@ def test_made_up_interactions_fit_the_schema(tmp_path: Path) -> None:
     assert seen == [3_000], "made once"
     store = Store(f"sqlite:///{path}")
     assert store.count(tables.interactions) == 3_000
-    assert store.arm_of(first_id(path)) is None
+    assert store.on_record(first_id(path)) == OnRecord()
     store.close()
     engine = create_engine(f"sqlite:///{path}")
     found = {index["name"] for index in inspect(engine).get_indexes("interactions")}

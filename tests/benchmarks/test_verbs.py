@@ -12,7 +12,7 @@ from adapters.packs import Pack, read_jsonl
 from benchmarks.cli import bench
 from tests.conftest import ROOT
 
-VERBS = {"clients", "experiments", "flat", "gateway", "retrieval", "router", "swap"}
+VERBS = {"clients", "experiments", "flat", "gateway", "retrieval", "rollout", "router", "swap"}
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@ request.
 
 What it does is steered by the last user message: `say TEXT` answers TEXT, `fail 400` answers that
 status,
-`wait 0.5` sleeps first, `break` cuts the stream after two events. Anything else is answered with
-`echo: …`.
+`wait 0.5` sleeps first, `break` cuts the stream after two events, `quiz QUESTION` is answered with
+`right` or `wrong` by what the model knows. Anything else is answered with `echo: …`.
 """
 
 import asyncio
 import json
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ from starlette.routing import Route
 
 class FakeVllm:
     """One replica. `seen` are the bodies it got, `cancelled` counts answers that were not
-    finished."""
+    finished, `knows` is the part of all questions that a model answers right, 0 by default."""
 
     def __init__(self, base: str = "tiny", root: str = "/nowhere") -> None:
         self.base = base
@@ -32,6 +33,7 @@ class FakeVllm:
         self.cancelled = 0
         self.healthy = True
         self.busy = 0
+        self.knows: dict[str, float] = {}
         self.refuse_load = ""
         self.refuse_unload = ""
         self.load_seconds = 0.0
@@ -107,6 +109,8 @@ class FakeVllm:
         if command == "wait":
             await self._wait(request, float(rest))
         words = (rest if command == "say" else f"echo: {command} {rest}").split()
+        if command == "quiz":
+            words = [self._quizzed(body["model"], rest)]
         if body.get("stream"):
             return StreamingResponse(
                 self._stream(body, words, broken=command == "break"), media_type="text/event-stream"
@@ -114,6 +118,11 @@ class FakeVllm:
         message = {"role": "assistant", "content": " ".join(words)}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return JSONResponse(_whole("chat.completion", body["model"], choice, 7, len(words)))
+
+    def _quizzed(self, model: str, question: str) -> str:
+        """The same answer to the same question."""
+        is_known = random.Random(f"{model} {question}").random() < self.knows.get(model, 0.0)
+        return "right" if is_known else "wrong"
 
     async def _wait(self, request: Request, seconds: float) -> None:
         """Sleep; a caller who leaves meanwhile is noticed, as vLLM does (entrypoints/utils.py)."""

@@ -85,6 +85,7 @@ def running(
     *,
     urls: Sequence[str] = (),
     limits: Mapping[str, Any] | None = None,
+    tiers: Mapping[str, str] | None = None,
     **overrides: Any,
 ) -> Iterator[Running]:
     """Start engine and gateway with state in `folder`; `artifacts` are copied there.
@@ -92,23 +93,25 @@ def running(
     Args:
         urls: replicas that run already, in place of one with `engine`.
         limits: more settings of the engine.
+        tiers: URLs of more general tiers, each an engine with a model of its name.
     """
     state = folder / "state"
     shutil.copytree(artifacts, state / "artifacts", dirs_exist_ok=True)
     with contextlib.ExitStack() as stack:
         replicas = list(urls) or [stack.enter_context(serving(engine.app))]
-        stamp = folder / "configuration"
+        stamp, extra = folder / "configuration", tiers or {}
         stamp.touch()
 
         def configured(urls: Sequence[str]) -> Settings:
             local = {"name": "local", "urls": urls, "model": engine.base, **(limits or {})}
             target = {"name": "general", "engine": "local", "price": {"input": 1, "output": 2}}
+            more = [{"name": name, "urls": [url], "model": name} for name, url in extra.items()]
             packs = [ROOT / "examples" / name for name in ("espresso", "library")]
             return Settings(
                 config_file=stamp,
                 state=state,
-                engines=[local],
-                targets=[target],
+                engines=[local, *more],
+                targets=[target, *({"name": name, "engine": name} for name in extra)],
                 packs=[{"path": path, "engine": "local"} for path in packs],
                 aliases={"gpt-4o-mini": "auto"},
                 bootstrap_key=KEY,

@@ -68,6 +68,14 @@ def test_corrections_and_praise_become_rows() -> None:
     ]
 
 
+def test_a_judge_speaks_neither_for_an_answer_nor_against_it() -> None:
+    graded, unreadable = said(1.0, "judge:strict"), said(None, "judge:strict")
+    rows, removed = rows_from_log(
+        [judged("graded", graded), judged("liked", unreadable, said(True))]
+    )
+    assert ([row.origin for row in rows], removed) == (["liked"], [])
+
+
 def test_an_interaction_without_chat_messages_is_listed() -> None:
     item = judged("completion", said(True))
     item = replace(item, interaction=replace(item.interaction, request={"prompt": "It drips"}))

@@ -54,16 +54,37 @@ class Moments:
         return cls(n, units.sum(axis=-2), np.swapaxes(units, -1, -2) @ units)
 
     @classmethod
+    def running(
+        cls,
+        looks: npt.NDArray[np.int64],
+        count: int,
+        y: npt.ArrayLike,
+        x: npt.ArrayLike = 1.0,
+        c: npt.ArrayLike = 0.0,
+    ) -> Self:
+        """The moments at each of `count` looks, `(count,)`, of all units so far; `looks` says which
+        is the first to see each unit.
+
+        Raises ValueError for a value that is not finite.
+        """
+        units = np.stack(np.broadcast_arrays(np.atleast_1d(y), x, c)).astype(np.float64)
+        if not np.isfinite(units).all():
+            raise ValueError("a unit's values must be finite")
+
+        def total(values: Array | None) -> Array:
+            return np.cumsum(np.bincount(looks, values, count), dtype=np.float64)
+
+        sums = np.stack([total(one) for one in units], axis=-1)
+        products = [np.stack([total(one * other) for other in units], axis=-1) for one in units]
+        return cls(total(None), sums, np.stack(products, axis=-2))
+
+    @classmethod
     def none(cls, shape: tuple[int, ...] = ()) -> Self:
         """No units yet."""
         return cls(np.zeros(shape), np.zeros((*shape, 3)), np.zeros((*shape, 3, 3)))
 
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(self.n + other.n, self.sums + other.sums, self.products + other.products)
-
-    def __sub__(self, other: "Moments") -> "Moments":
-        """Without units that were added before: a slice's rest, a unit whose feedback changed."""
-        return Moments(self.n - other.n, self.sums - other.sums, self.products - other.products)
 
     @property
     def means(self) -> Array:

@@ -9,24 +9,14 @@ decisions in A/B tests with multiple metrics"):
 - *Better on some slice*: Holm over the slices, or intervals at alpha / slices.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
 
 from adapters.errors import InvalidExperiment
-from adapters.experiments.design import Direction
-from adapters.experiments.statistics.moments import Array, Estimand, Moments, difference
-from adapters.experiments.statistics.sequential import (
-    Horizon,
-    InformationHorizon,
-    Look,
-    SequentialTest,
-    Standing,
-    judge,
-)
+from adapters.experiments.statistics.moments import Array
+from adapters.experiments.statistics.sequential import SequentialTest
 
 
 def holm(p_values: npt.ArrayLike) -> Array:
@@ -58,10 +48,11 @@ def together(test: SequentialTest, questions: int) -> SequentialTest:
 
 @dataclass(frozen=True, slots=True)
 class Heterogeneity:
-    """Cochran's Q: whether effects differ between slices by more than chance.
+    """Whether effects differ between slices by more than chance.
 
-    `share` (I²) is the part of their variation that is not chance. The p-value holds for one look,
-    such as the final report; `SliceReading.against_rest` holds at all.
+    Cochran's Q (1954) with its degrees of freedom, and the `share` of the effects' variation that
+    is not chance (I², Higgins & Thompson 2002), as of the last look; the p-value holds at all looks
+    together.
     """
 
     statistic: float
@@ -70,97 +61,42 @@ class Heterogeneity:
     share: float
 
 
-def heterogeneity(effects: npt.ArrayLike, variances: npt.ArrayLike) -> Heterogeneity:
-    """Cochran (1954): squared distances from the mean weighted by information are chi-square.
+def heterogeneity(effects: npt.ArrayLike, variances: npt.ArrayLike, spread: float) -> Heterogeneity:
+    """Of disjoint slices' effects and their variances, both `(slices,)` or `(slices, looks)`; a
+    variance is infinite where a slice says nothing. `spread` is the standard deviation between
+    slices that would matter, fixed beforehand.
 
-    Slices without information (infinite or no variance) are left out; below two, Q is 0.
+    Q's own p-value holds for one look only. Here the effects' likelihood under normal differences
+    of this spread (DerSimonian & Laird's model, 1986), over that under none, is the evidence, both
+    of what is left once the common effect is taken out. Given the information, it is a ratio of
+    likelihoods of the data so far and so, without differences, a martingale (mixtures: Robbins
+    1970; what is invariant to the common effect: Pérez-Ortiz, Lardy, de Heide & Grünwald 2024,
+    "E-statistics, group invariance and anytime-valid testing"); by Ville's inequality it ever
+    reaches 1 / p with probability p at most.
     """
     value, variance = np.asarray(effects, dtype=float), np.asarray(variances, dtype=float)
-    known = np.isfinite(variance) & (variance > 0)
-    value, weight = value[known], 1 / variance[known]
-    freedom = len(value) - 1
-    if freedom < 1:
-        return Heterogeneity(0.0, 0, 1.0, 0.0)
-    statistic = float(weight @ (value - weight @ value / weight.sum()) ** 2)
-    share = max(0.0, 1 - freedom / statistic) if statistic > 0 else 0.0
-    return Heterogeneity(statistic, freedom, float(chi2.sf(statistic, freedom)), share)
-
-
-@dataclass(frozen=True, slots=True)
-class SliceReading:
-    """One slice: its effect with an interval that holds for all slices and looks together.
-
-    `against_rest` is the always-valid p-value, adjusted over slices by Holm, that the effect here
-    is that of the other slices.
-    """
-
-    name: str
-    look: Look
-    standing: Standing
-    against_rest: float
-
-
-@dataclass(frozen=True, slots=True)
-class Slices:
-    """Every slice's reading, in the order given, and how much they differ."""
-
-    readings: tuple[SliceReading, ...]
-    heterogeneity: Heterogeneity
-
-    def worse(self) -> tuple[str, ...]:
-        """Slices on which the treatment is surely worse, whatever it is overall."""
-        return tuple(r.name for r in self.readings if r.standing.inferior)
-
-
-def by_slice(
-    test: SequentialTest,
-    slices: Mapping[str, tuple[Moments, Moments]],
-    horizon: Horizon | InformationHorizon,
-    *,
-    estimand: Estimand = Estimand.MEAN,
-    direction: Direction = Direction.HIGHER,
-    margin: float = 0.0,
-    adjusted: bool = False,
-) -> Slices:
-    """Read disjoint slices' (control, treatment) moments.
-
-    A slice's horizon is the experiment's times the slice's share of the units so far: a tenth of
-    the traffic is expected to stay a tenth. A slice below the test's `minimum_units` says nothing.
-    """
-    each = together(test, len(slices))
-    whole = [sum((arms[side] for arms in slices.values()), Moments.none()) for side in (0, 1)]
-    units = max(1.0, sum(float(arm.n) for arm in whole))
-    looks, variances, contrasts = [], [], []
-    for arms in slices.values():
-        # A share of no units would be no horizon; such a slice is below the minimum anyway.
-        share = max(1.0, sum(float(arm.n) for arm in arms)) / units
-        here = difference(arms[0], arms[1], estimand, adjusted=adjusted)
-        others = [every - arm for every, arm in zip(whole, arms, strict=True)]
-        rest = difference(others[0], others[1], estimand, adjusted=adjusted)
-        looks.append(each.look(here, horizon.part(share)))
-        elsewhere = test.look(rest, horizon.part(max(1 / units, 1 - share)))
-        variances.append(float(here.variance) if looks[-1].fraction > 0 else np.inf)
-        contrasts.append(
-            _contrast(test, (looks[-1], elsewhere), float(here.variance), float(rest.variance))
-        )
-    p_values = holm(contrasts)
-    readings = tuple(
-        SliceReading(name, look, judge(look, direction, margin), float(p))
-        for name, look, p in zip(slices, looks, p_values, strict=True)
+    if value.ndim == 1:
+        value, variance = value[:, None], variance[:, None]
+    known = np.isfinite(variance) & (variance > 0) & np.isfinite(value)
+    value = np.where(known, value, 0.0)
+    weight = np.where(known, 1 / np.where(known, variance, 1.0), 0.0)
+    wide = weight / (1 + weight * spread**2)
+    statistic = _distance(value, weight)
+    ratio = np.divide(weight.sum(0), wide.sum(0), out=np.ones(weight.shape[1]), where=known.any(0))
+    evidence = (
+        statistic - _distance(value, wide) + np.log(ratio) - np.log1p(weight * spread**2).sum(0)
+    ) / 2
+    last, freedom = float(statistic[-1]), max(0, int(known[:, -1].sum()) - 1)
+    return Heterogeneity(
+        statistic=last,
+        freedom=freedom,
+        p_value=float(np.exp(-max(0.0, evidence.max()))),
+        share=max(0.0, 1 - freedom / last) if last > 0 else 0.0,
     )
-    return Slices(readings, heterogeneity([float(look.effect) for look in looks], variances))
 
 
-def _contrast(
-    test: SequentialTest, pair: tuple[Look, Look], variance: float, rest_variance: float
-) -> float:
-    """Always-valid p-value of the difference between two independent effects.
-
-    Its variance at the horizon is the sum of what the parts' will be there, whence its fraction.
-    """
-    here, rest = pair
-    if not (here.fraction > 0 and rest.fraction > 0):
-        return 1.0
-    total = np.asarray(variance + rest_variance)
-    fraction = (variance * here.fraction + rest_variance * rest.fraction) / total
-    return float(test.read(here.effect - rest.effect, total, fraction).p_value)
+def _distance(value: Array, weight: Array) -> Array:
+    """Cochran's Q: squared distances from the weighted mean."""
+    total = weight.sum(0)
+    mean = np.divide((weight * value).sum(0), total, out=np.zeros_like(total), where=total > 0)
+    return np.asarray((weight * (value - mean) ** 2).sum(0))

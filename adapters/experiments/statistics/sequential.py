@@ -116,6 +116,16 @@ class Look:
             self.fraction,
         )
 
+    def running(self) -> "Look":
+        """Of looks one after another along the last axis: each after those before it."""
+        return Look(
+            self.effect,
+            np.maximum.accumulate(self.low, axis=-1),
+            np.minimum.accumulate(self.high, axis=-1),
+            np.minimum.accumulate(self.p_value, axis=-1),
+            self.fraction,
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:

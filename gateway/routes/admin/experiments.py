@@ -1,4 +1,4 @@
-"""Experiments over HTTP: create, list, show, move, freeze, thaw, stop."""
+"""Experiments over HTTP: create, list, show, move, promote, roll back, stop."""
 
 import asyncio
 from typing import Annotated, Any, Literal
@@ -35,8 +35,9 @@ class Move(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["stage", "weights", "freeze", "thaw", "stop"]
+    kind: Literal["stage", "weights", "freeze", "thaw", "promote", "rollback", "stop"]
     percent: float | None = None
+    arm: str | None = Field(default=None, description="Which one becomes champion.")
     weights: dict[str, float] | None = Field(default=None, max_length=20)
     reason: str = Field(default="", max_length=2000)
     evidence: dict[str, Any] = Field(default_factory=dict)
@@ -50,27 +51,33 @@ async def list_experiments(parts: PartsDep, _admin: AdminDep) -> list[dict[str, 
 
 @api.get("/{name}")
 async def show(name: str, parts: PartsDep, _admin: AdminDep) -> dict[str, Any]:
-    """One experiment: its design, how far it is, its answers by arm, and every move."""
+    """One experiment: its design, how far it is, its answers by arm, every move, and what the data
+    said at the last look of the rollout (null before the first)."""
     entry = await asyncio.to_thread(parts.experiments.entry, name)
     return {
         **entry.to_json(),
         "answers": await asyncio.to_thread(parts.store.answers_by_arm, name),
         "moves": await asyncio.to_thread(parts.experiments.moves, name),
+        "look": await asyncio.to_thread(parts.experiments.last_look, name),
     }
 
 
 @api.post("", status_code=201)
-async def create(design: Design, parts: PartsDep, admin: AdminDep) -> dict[str, Any]:
-    """Start an experiment; it splits traffic within a second."""
+async def create(
+    design: Design, parts: PartsDep, admin: AdminDep, force: bool = False
+) -> dict[str, Any]:
+    """Start an experiment; it splits traffic within a second. `force` overrides the gate's verdict
+    and the cool-down after a rollback, and is recorded."""
     experiment = read_experiment(design)
-    made = await asyncio.to_thread(parts.experiments.begin, experiment, Why(admin.key))
+    why = Why(admin.key, "forced" if force else "")
+    made = await asyncio.to_thread(parts.experiments.begin, experiment, why, force=force)
     await parts.take_up()
     return made.to_json()
 
 
 @api.post("/{name}/move")
 async def move(name: str, body: Move, parts: PartsDep, admin: AdminDep) -> dict[str, Any]:
-    """Change an experiment's stage or weights, freeze, thaw or stop it."""
+    """Change an experiment's stage or weights, freeze or thaw it, or end it one way or another."""
     why = Why(admin.key, body.reason, body.evidence)
     moved = await asyncio.to_thread(_moved, parts.experiments, name, body, why)
     await parts.take_up()
@@ -86,6 +93,12 @@ async def stop(name: str, parts: PartsDep, admin: AdminDep) -> dict[str, str]:
 
 
 def _moved(book: ExperimentBook, name: str, body: Move, why: Why) -> Entry:
+    plain = {
+        "freeze": book.freeze,
+        "thaw": book.thaw,
+        "rollback": book.roll_back,
+        "stop": book.stop,
+    }
     match body.kind:
         case "stage":
             if body.percent is None:
@@ -95,9 +108,9 @@ def _moved(book: ExperimentBook, name: str, body: Move, why: Why) -> Entry:
             if body.weights is None:
                 raise BadRequest("give the weights, one for each arm", param="weights")
             return book.set_weights(name, body.weights, why)
-        case "freeze":
-            return book.freeze(name, why)
-        case "thaw":
-            return book.thaw(name, why)
-        case "stop":
-            return book.stop(name, why)
+        case "promote":
+            if body.arm is None:
+                raise BadRequest("say which arm becomes champion", param="arm")
+            return book.promote(name, body.arm, why)
+        case kind:
+            return plain[kind](name, why)

@@ -1,6 +1,7 @@
 """From a log with a known truth to the verdict."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from adapters.interactions import Outcome as Ended
 from adapters.registry import Registry
 from adapters.store import Store
 from tests.adapters.experiments.designs import design
-from tests.adapters.experiments.test_metrics import answer, thumb
+from tests.adapters.experiments.samples import BEGUN, entry, measured, move, sample
+from tests.adapters.experiments.test_metrics import START, answer, thumb
 from tests.adapters.test_store import records
 
 Say = Callable[..., Report]
@@ -27,9 +29,9 @@ def say(store: Store, registry: Registry) -> Say:
 
     def report(log: list[Interaction | Feedback], **changes: Any) -> Report:
         book = ExperimentBook(store, registry)
-        entry = book.begin(design(**changes))
+        begun = book.begin(design(**changes))
         store.take(records(*log))
-        return analyse(entry, measure(store, entry), book.moves("e"))
+        return analyse(begun, measure(store, begun), book.moves("e"))
 
     return report
 
@@ -107,20 +109,76 @@ def test_a_slice_where_the_arm_is_worse_is_named(say: Say) -> None:
     ]
     verdict = say(mixed, slices=["key"]).verdict("new")
     assert verdict.worse_slices == ("key=sad",)
-    assert "worse on key=sad" in verdict.words
+    reading, differs = verdict.slices["key"]["sad"], verdict.heterogeneity["key"]
+    assert verdict.words.startswith("new is better than control: thumb ")
+    assert verdict.words.endswith(
+        f"{verdict.primary.numbers} overall; worse on key=sad ({reading.numbers}); "
+        f"the effect differs between values of key (p = {differs.p_value:.2g})"
+    )
+    assert differs.p_value < 1e-6 and differs.freedom == 1 and differs.share > 0.9
+
+
+def test_slices_that_agree_are_not_said_to_differ(say: Say) -> None:
+    alike = [*log(0.3, 0.5, key="a"), *log(0.3, 0.5, units=900, start=10_000, key="b")]
+    verdict = say(alike, slices=["key"]).verdict("new")
+    assert verdict.heterogeneity["key"].p_value > 0.05
+    assert verdict.worse_slices == () and verdict.words.endswith(verdict.primary.numbers)
+
+
+def test_a_slice_is_read_like_the_whole() -> None:
+    """By period, and with what is known from before: a slice of everything is everything."""
+    rng = np.random.default_rng(4)
+    first = BEGUN + np.arange(800.0)
+    arms = {}
+    for name, effect in (("control", 0.0), ("new", 0.1)):
+        c = rng.normal(size=800)
+        arms[name] = sample(c + rng.normal(effect + first / 800 % 1, 0.3), first, c)
+    made = design(slices=["key"], guardrails=[])
+    found = measured(arms, slices={"key": {"all": arms}}, covered=1.0)
+    moves = [
+        move("2025-01-01T00:00:00Z", control=0.9, new=0.1),
+        move("2096-10-02T07:12:00Z", control=0.5, new=0.5),
+    ]
+    report = analyse(entry(made, control=0.5, new=0.5), found, moves)
+    verdict = report.verdict("new")
+    assert verdict.slices["key"]["all"] == verdict.primary
+    assert report.adjusted and verdict.primary.low is not None
+    plain = analyse(entry(made, control=0.5, new=0.5), replace(found, covered=0.0), moves)
+    wide = plain.verdict("new").slices["key"]["all"]
+    assert wide.low is not None and wide.low < verdict.primary.low
+
+
+def test_the_course_ends_with_the_reading_and_only_narrows(say: Say) -> None:
+    verdict = say(log(0.3, 0.5)).verdict("new")
+    course, last = verdict.course, verdict.course[-1]
+    assert 90 <= len(course) <= 100
+    assert (last.units, last.effect) == (verdict.primary.units, verdict.primary.effect)
+    assert (last.low, last.high) == (verdict.primary.low, verdict.primary.high)
+    assert last.at == START + 1499
+    told = [(point.low, point.high) for point in course if point.low is not None]
+    assert course[0].low is None and len(told) > 80
+    assert all(a[0] <= b[0] and a[1] >= b[1] for a, b in zip(told, told[1:], strict=False))
+    assert [p.at for p in course] == sorted(p.at for p in course)
 
 
 def test_a_stage_that_changed_is_compared_with_itself(store: Store, registry: Registry) -> None:
     """Simpson's paradox: everybody is happier later, when the new arm has more of the traffic."""
     book = ExperimentBook(store, registry)
-    entry = book.begin(design())
-    early, late = log(0.2, 0.2, share=0.1), log(0.7, 0.7, share=0.5, start=10_000)
-    store.take(records(*early, *late))
+    begun = book.begin(design(slices=["key"]))
+    for start, rate, share in ((0, 0.2, 0.1), (10_000, 0.7, 0.5)):
+        for key in ("a", "b"):
+            start += 2000
+            store.take(records(*log(rate, rate, share=share, start=start, key=key)))
     moves = [
         {"at": "2025-01-01T00:00:00Z", "after": {"weights": {"control": 0.9, "new": 0.1}}},
-        {"at": "2096-10-02T08:00:00Z", "after": {"weights": {"control": 0.5, "new": 0.5}}},
+        {"at": "2096-10-02T09:00:00Z", "after": {"weights": {"control": 0.5, "new": 0.5}}},
     ]
-    report = analyse(entry, measure(store, entry), moves)
-    assert not report.mismatched
-    assert report.verdict("new").outcome is Outcome.UNDECIDED
-    assert abs(report.verdict("new").primary.effect) < 0.06
+    verdict = analyse(begun, measure(store, begun), moves).verdict("new")
+    assert verdict.outcome is Outcome.UNDECIDED and verdict.worse_slices == ()
+    pooled = analyse(begun, measure(store, begun), moves[:1]).verdict("new")
+    for reading, over_time in (
+        (verdict.primary, pooled.primary),
+        *zip(verdict.slices["key"].values(), pooled.slices["key"].values(), strict=True),
+    ):
+        assert abs(reading.effect) < 0.08 and reading.low is not None and reading.low < 0
+        assert over_time.effect > 0.15 and over_time.low is not None and over_time.low > 0

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from adapters.artifacts import Artifacts
 from adapters.cli.experiments import experiments
 from adapters.errors import InvalidExperiment, RefusedMove
+from adapters.experiments.shelf import Shelf
 
 ARMS = ("--arm", "control=base:1", "--arm", "new=base:3")
 FILE = """
@@ -43,6 +44,9 @@ class Place:
     @property
     def versions(self) -> Artifacts:
         return Artifacts(self.folder / "artifacts", self.folder / "cache")
+
+    def shelf(self) -> Shelf:
+        return Shelf(tiers=("small", "large"), routers=("v1-0a1b2c3d",))
 
     def run(self, *arguments: str) -> str:
         done = CliRunner().invoke(experiments, arguments, obj=self, catch_exceptions=False)
@@ -89,3 +93,19 @@ def test_options_override_the_file(place: Place) -> None:
     assert "50 %" in place.run("move", "e3", "--stage", "50")
     with pytest.raises(RefusedMove, match="stages"):
         place.run("move", "e3", "--stage", "51")
+
+
+def test_tiers_are_arms_and_routers_come_by_file(place: Place) -> None:
+    tiers = ("--arm", "control=small:1", "--arm", "new=large:1")
+    assert "control=small 50 %, new=large 50 %" in place.run(
+        "create", "e1", "--domain", "small", *tiers
+    )
+    with pytest.raises(InvalidExperiment, match="'small' is neither `base` nor a version of legal"):
+        place.run("create", "e2", "--domain", "legal", *tiers)
+    file = place.folder / "e.json"
+    routers = [{"name": name, "router": "v1-0a1b2c3d"} for name in ("control", "new")]
+    file.write_text(json.dumps({"name": "e3", "domain": "auto", "arms": routers}))
+    with pytest.raises(InvalidExperiment, match="'e1' runs on small in layer 'small'"):
+        place.run("create", "--file", str(file))
+    place.run("stop", "e1")
+    assert "new=router v1-0a1b2c3d 50 %" in place.run("create", "--file", str(file))

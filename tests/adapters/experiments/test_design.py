@@ -31,10 +31,18 @@ def test_two_arms_are_enough() -> None:
     assert read_experiment(SIMPLE).salt != read_experiment(SIMPLE).salt
 
 
+def test_an_arm_is_also_an_index_or_on_auto_a_router() -> None:
+    made = design(arms=[ARMS[0], {**ARMS[1], "index": "v2-0a1b2c3d"}])
+    assert [arm.index for arm in made.arms] == [None, "v2-0a1b2c3d"]
+    routers = [{"name": "control", "router": "v1"}, {"name": "new", "router": "v2"}]
+    made = design(domain="auto", arms=routers)
+    assert [(arm.router, arm.model) for arm in made.arms] == [("v1", ""), ("v2", "")]
+
+
 def test_every_problem_is_told_at_once_with_its_field() -> None:
     said = problem(
         name="bad name",
-        arms=[{"name": "holdout", "model": "base", "wieght": 1}, {"name": "x", "index": "v3"}],
+        arms=[{"name": "holdout", "model": "base", "wieght": 1}, {"name": "x", "tier": "big"}],
         metric={"kind": "mode"},
         stages=[5, 1],
         holdout=2,
@@ -44,7 +52,7 @@ def test_every_problem_is_told_at_once_with_its_field() -> None:
         "name: String should match",
         "arms.0.name: 'holdout' is what units outside every arm are called",
         "arms.0.wieght: no such field; did you mean 'weight'?",
-        "arms.1.index: arms of index versions are not served yet",
+        "arms.1.tier: no such field; a general tier is named in 'model'",
         "metric.kind: Input should be 'proportion', 'mean' or 'ratio'",
         "stages: each stage must be larger than the one before it",
         "holdout: Input should be less than or equal to 0.9, not '2'",
@@ -62,7 +70,14 @@ def test_every_problem_is_told_at_once_with_its_field() -> None:
         ({"arms": [ARMS[0], {**ARMS[1], "weight": -1}]}, "arms.1.weight"),
         ({"arms": [ARMS[0], {**ARMS[1], "weight": float("nan")}]}, "arms.1.weight"),
         ({"arms": [ARMS[0], {**ARMS[1], "weight": True}]}, "arms.1.weight"),
-        ({"arms": [ARMS[0], {**ARMS[1], "router": "v2"}]}, "arms of router versions"),
+        ({"arms": [ARMS[0], {**ARMS[1], "router": "v2"}]}, "a router is for 'auto'"),
+        ({"arms": [ARMS[0], {"name": "new"}]}, "arms: new needs a model"),
+        ({"arms": [ARMS[0], {**ARMS[1], "index": "../v2"}]}, "arms.1.index: String should match"),
+        ({"domain": "auto"}, "arms: on 'auto' an arm is a router, control is not"),
+        (
+            {"domain": "auto", "arms": [{**arm, "router": "v2"} for arm in ARMS]},
+            "arms: on 'auto' an arm is a router, control is not",
+        ),
         ({"arms": ARMS * 20}, "arms: Tuple should have at most 20 items"),
         ({"metric": {"minimum_effect": 0.1, "margin": 0.1}}, "metric: give minimum_effect"),
         ({"metric": {"name": "stars", "kind": "mean"}}, "metric: a mean needs minimum_effect"),

@@ -1,12 +1,14 @@
 """What an analysis reads: the right units in the right arms, whenever feedback came."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from adapters.checks import Check, OneOf
+from adapters.errors import InvalidExperiment
 from adapters.experiments.book import ExperimentBook
 from adapters.experiments.metrics import measure
 from adapters.experiments.observations import Measurement, Population
@@ -26,9 +28,12 @@ Look = Callable[..., Measurement]
 def look(store: Store, registry: Registry) -> Look:
     """Store these records, begin an experiment of this design, and measure it."""
 
-    def measured(*items: Interaction | Feedback, **changes: Any) -> Measurement:
+    def measured(
+        *items: Interaction | Feedback, checks: Sequence[Check] = (), **changes: Any
+    ) -> Measurement:
         store.take(records(*items))
-        return measure(store, ExperimentBook(store, registry).begin(design(**changes)))
+        entry = ExperimentBook(store, registry).begin(design(**changes))
+        return measure(store, entry, checks=checks)
 
     return measured
 
@@ -133,6 +138,59 @@ def test_values_are_read_as_the_metrics_kind_has_them(
     assert numbers(found.samples["thumb"]["new"].y) == expected
 
 
+def test_one_unit_cannot_carry_the_result(look: Look) -> None:
+    many = 10_000
+    loud = [answer(str(n), "loud") for n in range(many)]
+    others = [answer(str(many + n), f"u{n}") for n in range(100)]
+    votes = [thumb(one.id, one.unit != "loud") for one in (*loud, *others)]
+    found = look(
+        *others,
+        *reversed(loud),
+        *reversed(votes),
+        metric={"name": "thumb", "kind": "ratio", "minimum_effect": 0.1},
+        most_judged=5,
+    )
+    new = found.samples["thumb"]["new"]
+    assert (numbers(new.y[:2]), numbers(new.x[:2])) == ([0, 1], [5, 1])
+    assert sum(new.y) / sum(new.x) == pytest.approx(100 / 105), "and not 100 / 10,100"
+    assert found.capped == many - 5
+    assert found.samples["error"]["new"].x[0] == many, "what is no feedback counts as ever"
+
+
+def test_the_earliest_answers_are_those_that_count(look: Look) -> None:
+    found = look(
+        *(answer(str(n), "ann", arm) for n, arm in ((1, "new"), (2, "control"), (3, "new"))),
+        answer("4", "ann", exposed=False),
+        answer("5", "ann"),
+        answer("6", "ann"),
+        thumb("1", True, after=600),
+        thumb("2", "well…", after=300),
+        thumb("3", False, after=2),
+        thumb("4", False, after=1),
+        thumb("5", True, after=1),
+        thumb("6", False, after=-3),
+        thumb("6", False, metric="topic"),
+        most_judged=3,
+    )
+    # What says nothing takes no place, and neither does what the arm did not answer.
+    assert numbers(found.samples["thumb"]["new"].y) == [pytest.approx(2 / 3)]
+    assert found.samples["thumb"]["control"].units == 0 and found.capped == 1
+
+
+def test_preferences_of_one_unit_are_capped_as_well(look: Look) -> None:
+    pairs = range(1, 9, 2)
+    found = look(
+        *(answer(str(n), "loud") for n in pairs),
+        *(answer(str(n + 1), f"u{n}", "control") for n in pairs),
+        *(thumb(str(n), True, metric="better", preferred_over=str(n + 1)) for n in pairs),
+        metric={"name": "preference", "kind": "ratio", "minimum_effect": 0.1},
+        most_judged=2,
+    )
+    won, lost = found.samples["preference"]["new"], found.samples["preference"]["control"]
+    assert (numbers(won.x), numbers(lost.x)) == ([2], [1, 1, 1, 1])
+    assert found.capped == 2
+
+
 def test_fallbacks_count_for_their_arm_and_for_nothing_else(look: Look) -> None:
     found = look(
         answer("1", "ann"),
@@ -207,6 +265,35 @@ def test_refusal_is_read_off_the_answer(look: Look) -> None:
     )
     sample = found.samples["refusal"]["new"]
     assert (numbers(sample.y), numbers(sample.x)) == ([1], [3])
+
+
+def test_checks_are_read_off_what_the_arm_answered(look: Look) -> None:
+    fault = OneOf(name="fault", kind="one_of", task="label", values=("pump",))
+    label, other = asks("?", metadata={"task": "label"}), asks("?", metadata={"task": "qa"})
+    before = {"created": time.time() - DAY, "unit": "ann", "response": {"text": "pump"}}
+    found = look(
+        interaction("before", **before, request=label),
+        answer("1", "ann", request=label, response={"text": "pump"}),
+        answer("2", "ann", request=label, response={"text": "The pump."}),
+        answer("3", "bob", request=label, response={"text": "pump"}),
+        answer("4", "bob", request=other, response={"text": "Tighten it."}),
+        answer("5", "bob", request=asks("?", metadata="none"), response={"text": "no task"}),
+        answer("6", "bob", request=label, response={"text": ""}, outcome=Outcome.ERROR),
+        answer("7", "bob", request=label, response={"text": "none"}, exposed=False),
+        answer("8", "bob", request=label, response={"text": "", "finish_reason": "tool_calls"}),
+        answer("9", "eve", request=other, response={"text": "pump"}),
+        metric={"name": "check:fault"},
+        guardrails=[{"name": "thumb", "margin": 0.1}],
+        checks=[fault],
+    )
+    new = found.samples["check:fault"]["new"]
+    assert (numbers(new.y), numbers(new.x)) == ([0.5, 1.0], [1, 1])
+    assert numbers(new.c) == [1, 1] and found.covered == pytest.approx(1 / 3)
+
+
+def test_a_check_that_the_pack_has_not_is_an_error(look: Look) -> None:
+    with pytest.raises(InvalidExperiment, match="e measures checks .* legal has not: fault; add"):
+        look(metric={"name": "check:fault"})
 
 
 def test_a_preference_is_won_and_lost_between_arms(look: Look) -> None:

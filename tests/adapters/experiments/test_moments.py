@@ -33,8 +33,18 @@ def test_a_look_adds_the_new_units_to_those_before(values: list[float], at: int)
     whole = Moments.of(y, y**2, 1.0)
     for name in ("n", "sums", "products"):
         assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-3)
-    rest = whole - Moments.of(y[:at], y[:at] ** 2, 1.0)
-    assert rest.n == len(y) - min(at, len(y))
+
+
+def test_running_moments_are_those_of_all_units_so_far() -> None:
+    rng = np.random.default_rng(5)
+    y, x, c = rng.normal(size=(3, 40))
+    looks = rng.integers(0, 6, 40) // 2 * 2  # no unit is new at looks 1, 3, 5
+    running = Moments.running(looks, 6, y, x, c)
+    for look in range(6):
+        seen = looks <= look
+        once = Moments.of(y[seen], x[seen], c[seen])
+        for name in ("n", "sums", "products"):
+            assert_allclose(getattr(running, name)[look], getattr(once, name), atol=1e-12)
 
 
 def test_mean_and_variance_are_those_of_numpy_and_welch() -> None:
@@ -168,3 +178,5 @@ def test_experiments_side_by_side_are_those_one_by_one() -> None:
 def test_values_that_are_no_numbers_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         Moments.of(np.array([1.0, value]))
+    with pytest.raises(ValueError, match="finite"):
+        Moments.running(np.array([0, 1]), 2, np.array([1.0, value]))

@@ -1,4 +1,4 @@
-"""Families of questions: Holm as a closed test, Q as a minimum, slices that disagree."""
+"""Families of questions: Holm as a closed test, Q as a minimum, its evidence at all looks."""
 
 import itertools
 
@@ -8,13 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize_scalar
-from scipy.stats import chi2
+from scipy.stats import binom, chi2, multivariate_normal
 
 from adapters.errors import InvalidExperiment
-from adapters.experiments.design import Direction
-from adapters.experiments.statistics.moments import Moments
-from adapters.experiments.statistics.multiple import by_slice, heterogeneity, holm, together
-from adapters.experiments.statistics.sequential import Horizon, SequentialTest
+from adapters.experiments.statistics.moments import Estimand, Moments, difference
+from adapters.experiments.statistics.multiple import (
+    Heterogeneity,
+    heterogeneity,
+    holm,
+    together,
+)
+from adapters.experiments.statistics.sequential import SequentialTest
 
 TEST = SequentialTest()
 
@@ -43,67 +47,58 @@ def test_a_family_shares_alpha() -> None:
 def test_q_is_the_least_weighted_distance_from_any_common_effect() -> None:
     effects, variances = np.array([0.1, 0.3, -0.2, 0.15]), np.array([0.01, 0.02, 0.03, 0.01])
     least = minimize_scalar(lambda common: np.sum((effects - common) ** 2 / variances))
-    found = heterogeneity(effects, variances)
-    assert found.statistic == pytest.approx(least.fun)
-    assert found.p_value == pytest.approx(chi2.sf(least.fun, 3))
+    found = heterogeneity(effects, variances, 0.1)
+    assert (found.statistic, found.freedom) == (pytest.approx(least.fun), 3)
     assert found.share == pytest.approx(max(0, (least.fun - 3) / least.fun))
 
 
-def test_slices_without_information_are_left_out_of_q() -> None:
-    with_gaps = heterogeneity([0.1, 9.0, 0.3, 5.0], [0.01, np.inf, 0.02, 0.0])
-    assert with_gaps == heterogeneity([0.1, 0.3], [0.01, 0.02])
-    assert heterogeneity([0.1], [0.01]).p_value == 1
-
-
-def slices(effects: dict[str, float], seed: int = 0) -> dict[str, tuple[Moments, Moments]]:
-    rng = np.random.default_rng(seed)
-    return {
-        name: (Moments.of(rng.normal(0, 1, 2000)), Moments.of(rng.normal(effect, 1, 2000)))
-        for name, effect in effects.items()
-    }
-
-
-def test_better_overall_and_worse_on_one() -> None:
-    found = by_slice(
-        TEST,
-        slices({"term": 0.3, "notice": 0.3, "governing_law": -0.3}),
-        Horizon(6000, 6000),
+def test_evidence_is_the_likelihood_of_contrasts_with_differences_over_that_without() -> None:
+    effects, variances = np.array([0.5, -0.4, 0.1]), np.array([0.01, 0.02, 0.03])
+    contrasts = np.array([[1, -1, 0], [0, 1, -1]])
+    without, with_differences = (
+        multivariate_normal(cov=contrasts @ np.diag(variances + between) @ contrasts.T)
+        for between in (0.0, 0.2**2)
     )
-    assert found.worse() == ("governing_law",)
-    assert [bool(reading.standing.superior) for reading in found.readings] == [True, True, False]
-    assert found.heterogeneity.p_value < 1e-9
-    assert found.readings[2].against_rest < 1e-6
+    seen = contrasts @ effects
+    p = without.pdf(seen) / with_differences.pdf(seen)
+    assert heterogeneity(effects, variances, 0.2).p_value == pytest.approx(p)
+    assert p < 1
 
 
-def test_slices_that_agree() -> None:
-    found = by_slice(TEST, slices({"a": 0.2, "b": 0.2, "c": 0.2}, 1), Horizon(6000, 6000))
-    assert found.worse() == ()
-    assert found.heterogeneity.p_value > 0.01
-    assert min(reading.against_rest for reading in found.readings) > 0.05
+def test_the_looks_count_together_and_the_last_one_is_described() -> None:
+    effects, variances = np.array([[0.9, 0.2], [0.0, 0.1]]), np.array([[0.02, 0.01]] * 2)
+    course = heterogeneity(effects, variances, 0.3)
+    first, last = (heterogeneity(effects[:, n], variances[:, n], 0.3) for n in (0, 1))
+    assert course.p_value == first.p_value < last.p_value
+    assert course.statistic == last.statistic
 
 
-def test_lower_is_better_turns_the_verdicts_round() -> None:
-    found = by_slice(
-        TEST, slices({"a": 0.3, "b": -0.3}), Horizon(4000, 4000), direction=Direction.LOWER
-    )
-    assert found.worse() == ("a",)
+def test_slices_without_information_are_left_out() -> None:
+    with_gaps = heterogeneity([0.1, 9.0, 0.3, 5.0], [0.01, np.inf, 0.02, 0.0], 0.1)
+    assert with_gaps == heterogeneity([0.1, 0.3], [0.01, 0.02], 0.1)
+    assert heterogeneity([0.1], [0.01], 0.1) == Heterogeneity(0.0, 0, 1.0, 0.0)
+    assert heterogeneity([0.1], [np.inf], 0.1) == Heterogeneity(0.0, 0, 1.0, 0.0)
 
 
-def test_a_small_or_lone_slice_says_nothing() -> None:
-    rng = np.random.default_rng(2)
-    small = (Moments.of(rng.normal(0, 1, 20)), Moments.of(rng.normal(3, 1, 20)))
-    found = by_slice(TEST, slices({"large": 0.0}) | {"small": small}, Horizon(3000, 3000))
-    assert found.readings[1].look.high == np.inf
-    assert (found.readings[1].against_rest, found.heterogeneity.freedom) == (1, 0)
-    lone = by_slice(TEST, slices({"all": 0.0}), Horizon(2000, 2000))
-    assert lone.readings[0].against_rest == 1
-    none = by_slice(TEST, {"empty": (Moments.none(), Moments.none())}, Horizon(10, 10))
-    assert none.readings[0].look.p_value == 1
-
-
-def test_slices_err_together_no_more_than_alpha() -> None:
-    wrong = 0
-    for seed in range(200):
-        found = by_slice(TEST, slices({"a": 0.0, "b": 0.0, "c": 0.0}, seed), Horizon(6000, 6000))
-        wrong += any(r.standing.inferior or r.standing.superior for r in found.readings)
-    assert wrong <= 15  # of 200 at 5 %: more has probability 5 %
+def test_equal_slices_seem_to_differ_no_more_often_than_alpha_however_often_one_looks() -> None:
+    rng, looks, peeked, found = np.random.default_rng(7), 50, 0, 0
+    place = np.arange(800) * looks // 800
+    for _ in range(300):
+        effects = [
+            difference(
+                *(Moments.running(place, looks, rng.random(800) < rate) for _ in "ab"),
+                Estimand.MEAN,
+            )
+            for rate in (0.2, 0.5, 0.7, 0.9)
+        ]
+        values, variances = (
+            np.array([getattr(e, n) for e in effects]) for n in ("value", "variance")
+        )
+        values, variances = values[:, 3:], variances[:, 3:]  # from 64 units on
+        found += heterogeneity(values, variances, 0.1).p_value <= 0.05
+        once = [
+            heterogeneity(*one, 0.1).statistic for one in zip(values.T, variances.T, strict=True)
+        ]
+        peeked += max(once) >= chi2.isf(0.05, 3)
+    most = binom.isf(0.01, 300, 0.05)
+    assert found <= most < peeked

@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from adapters import tables
 from adapters.artifacts import Artifacts
 from adapters.experiments.book import ExperimentBook
+from adapters.experiments.export import export
 from adapters.experiments.metrics import measure
 from adapters.interactions import Feedback
 from adapters.registry import Registry
@@ -59,6 +60,8 @@ def test_experiments_are_migrated_moved_and_measured(url: str, tmp_path: Path) -
     assert book.set_stage("e", 100.0).kept and book.settle("e") == 1
     found = measure(store, book.entry("e"))
     assert list(found.samples["thumb"]["control"].y) == [1]
+    (row,) = export(store, book.entry("e").experiment, None).rows
+    assert (row["id"], row["metric:thumb"]) == ("1", 1)
     assert found.slices["feedback:topic"]["water"]["control"].units == 1
     assert store.answers_by_arm("e") == {"control": 1}
     assert [move["kind"] for move in book.moves("e")] == ["create", "stage"]

@@ -1,27 +1,21 @@
 """`turnout experiments`: live splits between arms."""
 
 import getpass
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from adapters.cli import Workspace, as_json, show_json, show_table
-from adapters.cli.books import open_book, shares_of, shown
+from adapters.cli.books import open_book, shares_of
 from adapters.cli.exports import export_experiment
 from adapters.cli.forecasts import simulate
-from adapters.cli.pictures import plot_option, save_picture
-from adapters.cli.reports import show_report
+from adapters.cli.judging import judge
+from adapters.cli.reports import show
 from adapters.cli.rollouts import VERBS
 from adapters.experiments.design import Kind, Unit
-from adapters.experiments.entry import Entry, Why
+from adapters.experiments.entry import Why
 from adapters.experiments.reading import read_experiment, read_file
-from adapters.store import Store
-
-if TYPE_CHECKING:
-    from adapters.experiments.report import Report
 
 
 @click.group()
@@ -29,7 +23,7 @@ def experiments() -> None:
     """Live tests between arms."""
 
 
-for verb in (simulate, export_experiment, *VERBS):
+for verb in (simulate, show, judge, export_experiment, *VERBS):
     experiments.add_command(verb)
 
 
@@ -96,46 +90,6 @@ def list_experiments(workspace: Workspace, as_json: bool) -> None:
         for e in entries
     ]
     show_table(("name", "domain", "arms", "created", "stopped"), rows)
-
-
-@experiments.command()
-@click.argument("name")
-@click.option("--quick", is_flag=True, help="Without the analysis, which reads the whole log.")
-@plot_option
-@as_json
-@click.pass_obj
-def show(workspace: Workspace, name: str, quick: bool, plot: Path | None, as_json: bool) -> None:
-    """One experiment: its design, how far it is, how many answers each arm was asked for, every
-    move, and what the data say by now. Look as often as you like: the error rate holds."""
-    book, store = open_book(workspace), Store(workspace.store_url)
-    entry, counts, moves = book.entry(name), store.answers_by_arm(name), book.moves(name)
-    report = None if quick else _report(store, entry, moves)
-    if plot is not None:
-        if report is None:
-            raise click.UsageError("--quick leaves out the analysis that --plot draws")
-        save_picture(plot, report, entry.experiment, moves)
-    if as_json:
-        said = None if report is None else asdict(report)
-        show_json({**entry.to_json(), "answers": counts, "moves": moves, "report": said})
-        return
-    shares = entry.shares
-    rows = [
-        (a.name, shown(a), f"{shares[a.name]:.3g} %", counts.get(a.name, 0))
-        for a in entry.experiment.live
-    ]
-    show_table(("arm", "what", "share", "answers"), rows)
-    told = [(m["at"], m["kind"], m["after"]["percent"], m["actor"], m["reason"]) for m in moves]
-    show_table(("at", "move", "percent", "by", "reason"), told)
-    if report is not None:
-        show_report(report)
-
-
-def _report(store: Store, entry: Entry, moves: Sequence[Mapping[str, Any]]) -> "Report":
-    # They bring numpy and scipy: a second that the other verbs need not wait.
-    from adapters.experiments.analysis import analyse
-    from adapters.experiments.metrics import measure
-
-    return analyse(entry, measure(store, entry), moves)
 
 
 def _overridden(

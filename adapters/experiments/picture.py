@@ -34,7 +34,7 @@ def draw(
     Raises ExportFailed without matplotlib, and where all arms under test are shadows.
     """
     try:
-        from matplotlib.figure import Figure  # an extra, of 40 MB with what it needs
+        from matplotlib.figure import Figure  # an extra, of 100 MB with what it needs
     except ModuleNotFoundError as exc:
         raise ExportFailed("pictures need matplotlib: pip install 'turnout[plots]'") from exc
     if not report.verdicts:

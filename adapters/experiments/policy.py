@@ -66,9 +66,14 @@ class Situation:
     now: float
 
     @property
+    def is_bandit(self) -> bool:
+        """Whether a bandit may set the weights now."""
+        thompson = self.entry.experiment.allocation is Allocation.THOMPSON
+        return thompson and self.entry.state is State.RUNNING
+
+    @property
     def moves_itself(self) -> bool:
-        design = self.entry.experiment
-        return bool(design.stages) or design.allocation is Allocation.THOMPSON
+        return bool(self.entry.experiment.stages) or self.is_bandit
 
     @property
     def units(self) -> int:
@@ -89,6 +94,13 @@ class Situation:
             m["at"] for m in self.moves if m["before"].get("weights") != m["after"]["weights"]
         ]
         return instant(changed[-1] if changed else self.entry.created)
+
+    @property
+    def stage_is_over(self) -> bool:
+        """Whether the present weights have had their time and their units."""
+        limits, began = self.entry.experiment.limits, self.stage_began
+        enough = self.units_since(began) >= limits.stage_units
+        return enough and self.now - began >= 3600 * limits.stage_hours
 
     @property
     def in_the_race(self) -> list[Verdict]:
@@ -182,12 +194,9 @@ def _next_stage(at: Situation) -> Step:
     nothing to compare with."""
     design, limits = at.entry.experiment, at.entry.experiment.limits
     later = [stage for stage in design.stages if stage > (at.entry.percent or 0)]
-    if not later or later[0] >= 100 or later[0] > limits.percent:
+    if not later or later[0] >= 100 or later[0] > limits.percent or not at.stage_is_over:
         return HOLD
-    hours = (at.now - at.stage_began) / 3600
-    units = at.units_since(at.stage_began)
-    if units < limits.stage_units or hours < limits.stage_hours:
-        return HOLD
+    units, hours = at.units_since(at.stage_began), (at.now - at.stage_began) / 3600
     told = "; ".join(verdict.words for verdict in at.in_the_race)
     reason = f"{units} units and {hours:.3g} hours at {at.entry.percent:g} % without harm; {told}"
     return Step(Act.STAGE, reason, percent=later[0], evidence=_so_far(at))

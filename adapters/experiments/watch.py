@@ -27,7 +27,6 @@ from adapters.errors import AdapterError, RefusedMove
 from adapters.experiments.analysis import analyse
 from adapters.experiments.bandit import bandit_weights
 from adapters.experiments.book import ExperimentBook
-from adapters.experiments.design import Allocation
 from adapters.experiments.entry import Entry, State, Why
 from adapters.experiments.judging import judge_answers
 from adapters.experiments.metrics import measure
@@ -117,7 +116,8 @@ class Watch:
         measured = measure(self._store, entry, checks=checks)
         report = analyse(entry, measured, moves)
         pulses, missing = feel(entry, measured, read_pulses(before.get("pulses")))
-        step = next_step(Situation(entry, report, measured, moves, missing, moment))
+        at = Situation(entry, report, measured, moves, missing, moment)
+        step = next_step(at)
         found = {
             "at": moment,
             "report": asdict(report),
@@ -128,15 +128,18 @@ class Watch:
         self._book.looked(name, found)
         if step.act is not Act.HOLD:
             self._act(name, step, moves)
-        elif design.allocation is Allocation.THOMPSON and entry.state is State.RUNNING:
-            if weights := bandit_weights(entry, measured, moves):
-                why = Why(ACTOR, "by how likely each arm is the best", {"weights": weights})
-                self._book.set_weights(name, weights, why)
+        elif at.is_bandit and at.stage_is_over:
+            self._reweigh(name, bandit_weights(entry, measured, moves))
         return Looked(name, step, tuple(verdict.words for verdict in report.verdicts))
 
     def close(self) -> None:
         """Let another process take over at once."""
         self._store.release(LEASE, self._holder)
+
+    def _reweigh(self, name: str, weights: dict[str, float] | None) -> None:
+        if weights is not None:
+            why = Why(ACTOR, "by how likely each arm is the best", {"weights": weights})
+            self._book.set_weights(name, weights, why)
 
     def _act(self, name: str, step: Step, moves: Sequence[dict[str, Any]]) -> None:
         evidence = {**step.evidence, **({"cause": step.cause} if step.cause else {})}

@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from gateway.deps import parts_of
 from gateway.errors import OURS, Problem, explain
 
 logger = logging.getLogger(__name__)
@@ -21,8 +22,9 @@ def answer_every_error(app: FastAPI) -> None:
         app.add_exception_handler(kind, _any)
 
 
-async def _any(_request: Request, exc: Exception) -> Response:
+async def _any(request: Request, exc: Exception) -> Response:
     problem, error_type = explain(exc)
+    parts_of(request.scope).telemetry.errors.add(1, error_type)
     if error_type == "gateway_internal":
         logger.error("request failed", exc_info=exc)
     return _render(problem)

@@ -102,22 +102,13 @@ class Look:
     p_value: Array
     fraction: Array
 
-    def after(self, earlier: "Look") -> "Look":
-        """This look with what an earlier one already excluded.
-
-        Where `low` exceeds `high` no effect fits both looks: the effect itself has changed (or
-        one of the looks errs, with probability alpha).
-        """
-        return Look(
-            self.effect,
-            np.maximum(self.low, earlier.low),
-            np.minimum(self.high, earlier.high),
-            np.minimum(self.p_value, earlier.p_value),
-            self.fraction,
-        )
-
     def running(self) -> "Look":
-        """Of looks one after another along the last axis: each after those before it."""
+        """Of looks one after another along the last axis: each with what those before it already
+        excluded.
+
+        Where `low` exceeds `high` no effect fits them all: the effect itself has changed (or one
+        of the looks errs, with probability alpha).
+        """
         return Look(
             self.effect,
             np.maximum.accumulate(self.low, axis=-1),

@@ -118,8 +118,6 @@ def test_arms_without_variance_say_nothing() -> None:
 
 
 def test_a_look_keeps_what_earlier_ones_excluded() -> None:
-    found = look(-1.0, 2.0, 0.3).after(look(0.5, 3.0, 0.2))
-    assert (found.low, found.high, found.p_value) == (0.5, 2.0, 0.2)
     together = Look(*(np.array(one) for one in ([1, 2], [0.5, -1], [3, 2], [0.2, 0.3], [1, 2])))
     running = together.running()
     assert (running.low[1], running.high[1], running.p_value[1]) == (0.5, 2.0, 0.2)

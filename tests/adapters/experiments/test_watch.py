@@ -192,6 +192,23 @@ def test_a_bad_arm_is_dropped_and_the_others_go_on(world: World) -> None:
     assert world.aliases.champion is None
 
 
+def test_a_bandit_moves_traffic_to_the_better_arm_and_ends_by_its_verdict(world: World) -> None:
+    world.begin(stages=[], allocation="thompson", metric={"minimum_effect": 0.1})
+    batches = world.run({"control": 0.4, "new": 0.6})
+    weights = [m["after"]["weights"] for m in world.book.moves("e") if m["kind"] == "weights"]
+    assert weights and weights[-1]["new"] > 0.8 and all(min(w.values()) >= 0.05 for w in weights)
+    assert batches[-1]["new"] > 70 > batches[0]["new"]
+    assert world.kinds[-1] == "promote" and world.aliases.champion == world.new
+
+
+def test_a_frozen_bandit_stays_as_it_is(world: World) -> None:
+    world.begin(stages=[], allocation="thompson")
+    world.ask(200, {"control": 0.3, "new": 0.7})
+    world.book.freeze("e", Why("ann"))
+    assert world.look() is Act.HOLD
+    assert world.kinds == ["create", "freeze"]
+
+
 def test_a_wrong_split_freezes_and_stays_frozen(world: World) -> None:
     world.begin(stages=[], metric={"minimum_effect": 0.2})
     lost = {"control": 1.0, "new": 0.6}  # a part of the new arm's answers is never recorded

@@ -6,7 +6,7 @@ none of them, and nobody saw what a shadow arm answered.
 
 from collections.abc import Iterable, Sequence
 
-from adapters.experiments.design import JUDGE
+from adapters.experiments.measures import JUDGE
 from adapters.interactions import Feedback, Interaction, JudgedInteraction, Outcome
 from training.curate import Reason, Removed
 from training.errors import DataError

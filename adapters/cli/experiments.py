@@ -13,8 +13,9 @@ from adapters.cli.forecasts import simulate
 from adapters.cli.judging import judge
 from adapters.cli.reports import show
 from adapters.cli.rollouts import VERBS
-from adapters.experiments.design import Kind, Unit
+from adapters.experiments.design import Unit
 from adapters.experiments.entry import Why
+from adapters.experiments.measures import Kind
 from adapters.experiments.reading import read_experiment, read_file
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from adapters.experiments.design import Experiment, Guardrail, Metric
+from adapters.experiments.design import Experiment
 from adapters.experiments.entry import Entry
 from adapters.experiments.looks import ALPHA, Pair, adjusted, look_along, planned
+from adapters.experiments.measures import Guardrail, Metric
 from adapters.experiments.observations import Measurement, Places, Population
 from adapters.experiments.periods import Periods
 from adapters.experiments.report import (

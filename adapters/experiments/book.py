@@ -1,23 +1,25 @@
 """The experiments on record: begun, moved, ended, and why. Who is assigned is `assignment`'s."""
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import insert, select
 
 from adapters import tables
-from adapters.errors import InvalidExperiment, RefusedMove, UnknownExperiment
+from adapters.errors import InvalidExperiment, RefusedMove
+from adapters.experiments.admission import cooling, limit_problems
 from adapters.experiments.assignment import Split
 from adapters.experiments.conversations import Kept, running_conversations
 from adapters.experiments.design import BASE_ARM, Experiment
 from adapters.experiments.entry import UNSAID, Entry, State, Why
 from adapters.experiments.layers import free_start
 from adapters.experiments.reading import read_experiment
+from adapters.experiments.rows import all_entries, changing, entry_of, note
 from adapters.experiments.shelf import Shelf
 from adapters.registry import Aliases, Registry
-from adapters.store import Store, instant, now
+from adapters.store import Store, now
 
 _LIVE = (State.RUNNING, State.FROZEN)
 _TOLD = ("at", "kind", "before", "after", "evidence", "actor", "reason")
@@ -54,15 +56,15 @@ class ExperimentBook:
         )
         versions = self._registry.versions(experiment.domain)
         problems = self._shelf().problems(experiment, versions, ungated=force)
-        problems += _limit_problems(experiment, weights)
+        problems += limit_problems(experiment, weights)
         with self._store.change() as connection:
-            entries = _entries(connection)
+            entries = all_entries(connection)
             if any(entry.experiment.name == experiment.name for entry in entries):
                 problems.append(
                     f"name: an experiment {experiment.name!r} exists; names are not used twice"
                 )
             if experiment.stages and not force:
-                problems += _cooling(connection, experiment.domain, entries)
+                problems += cooling(connection, experiment.domain, entries)
             live = [entry for entry in entries if entry.state is not State.STOPPED]
             start, room = free_start(experiment, [(e.experiment, e.start) for e in live])
             if problems := [*problems, *room]:
@@ -82,7 +84,7 @@ class ExperimentBook:
                     moved=made.moved,
                 )
             )
-            _note(connection, experiment.name, "create", {}, made.standing, why)
+            note(connection, experiment.name, "create", {}, made.standing, why)
         return made
 
     def set_stage(self, name: str, percent: float, why: Why = UNSAID) -> Entry:
@@ -166,7 +168,7 @@ class ExperimentBook:
     def looked(self, name: str, report: Mapping[str, Any]) -> None:
         """Keep what a look found, in place of the look before."""
         with self._store.transaction() as connection:
-            connection.execute(_update(name).values(report=report, looked=time.time()))
+            connection.execute(changing(name).values(report=report, looked=time.time()))
 
     def last_look(self, name: str) -> dict[str, Any] | None:
         """What the last look found; None before the first."""
@@ -182,18 +184,18 @@ class ExperimentBook:
         kept = self._conversations(entry.split, entry.dropped)
         if kept != entry.kept and entry.state is not State.STOPPED:
             with self._store.change() as connection:
-                connection.execute(_update(name).values(kept=kept))
+                connection.execute(changing(name).values(kept=kept))
         return len(kept)
 
     def entry(self, name: str) -> Entry:
         """One experiment by name; raises UnknownExperiment."""
         with self._store.transaction() as connection:
-            return _entry(connection, name)
+            return entry_of(connection, name)
 
     def entries(self) -> list[Entry]:
         """Every experiment, oldest first."""
         with self._store.transaction() as connection:
-            return _entries(connection)
+            return all_entries(connection)
 
     def running(self) -> dict[str, tuple[Split, ...]]:
         """How the traffic of each domain is split now: first the conversations of experiments that
@@ -226,7 +228,7 @@ class ExperimentBook:
         without: Container[str] = (),
     ) -> Entry:
         entry = self.entry(name)
-        if problems := _limit_problems(entry.experiment, weights):
+        if problems := limit_problems(entry.experiment, weights):
             raise RefusedMove(f"{name}: {'; '.join(problems)}")
         # By the new weights alone, so another move meanwhile makes it wrong for no longer than
         # that move's own look.
@@ -239,12 +241,12 @@ class ExperimentBook:
         self, name: str, kind: str, why: Why, allowed: tuple[State, ...], **values: Any
     ) -> Entry:
         with self._store.change() as connection:
-            before = _entry(connection, name)
+            before = entry_of(connection, name)
             if before.state not in allowed:
                 raise RefusedMove(f"{name} is {before.state}: no {kind} from there")
-            connection.execute(_update(name).values(**values, moved=now()))
-            after = _entry(connection, name)
-            _note(connection, name, kind, before.standing, after.standing, why)
+            connection.execute(changing(name).values(**values, moved=now()))
+            after = entry_of(connection, name)
+            note(connection, name, kind, before.standing, after.standing, why)
         return after
 
     def _serve(self, domain: str, model: str, why: Why) -> None:
@@ -258,59 +260,3 @@ class ExperimentBook:
         with self._store.transaction() as connection:
             found = running_conversations(connection, split)
         return {session: goes for session, goes in found.items() if goes[0] not in without}
-
-
-def _limit_problems(experiment: Experiment, weights: Mapping[str, float]) -> list[str]:
-    percent, most = experiment.percent_of(weights), experiment.limits.percent
-    if percent <= most + 1e-9:
-        return []
-    return [f"limits.percent: {percent:g} % for the arms under test, the most is {most:g} %"]
-
-
-def _cooling(connection: Connection, domain: str, entries: Sequence[Entry]) -> list[str]:
-    """Why a domain gets no other rollout yet."""
-    moves = tables.experiment_moves
-    query = select(moves.c.experiment, moves.c.at).where(moves.c.kind == "rollback")
-    rolled_back = {name: instant(at) for name, at in connection.execute(query)}
-    problems = []
-    for design in (e.experiment for e in entries if e.experiment.domain == domain):
-        hours = design.limits.cooldown_hours
-        left = rolled_back.get(design.name, 0.0) / 3600 + hours - time.time() / 3600
-        if left > 0:
-            problems.append(
-                f"limits.cooldown_hours: {design.name!r} was rolled back, {hours:g} hours have to "
-                f"pass, {left:.3g} are left (force begins now)"
-            )
-    return problems
-
-
-def _note(
-    connection: Connection,
-    name: str,
-    kind: str,
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    why: Why,
-) -> None:
-    values = {"experiment": name, "kind": kind, "before": before, "after": after, **asdict(why)}
-    at = now("milliseconds")  # units before and after are told apart by it
-    connection.execute(insert(tables.experiment_moves).values(at=at, **values))
-
-
-def _update(name: str) -> Any:
-    return update(tables.experiments).where(tables.experiments.c.name == name)
-
-
-def _entry(connection: Connection, name: str) -> Entry:
-    query = select(tables.experiments).where(tables.experiments.c.name == name)
-    row = connection.execute(query).first()
-    if row is None:
-        raise UnknownExperiment(f"no experiment {name!r}; `turnout experiments list` shows them")
-    return Entry.of(row)
-
-
-def _entries(connection: Connection) -> list[Entry]:
-    query = select(tables.experiments).order_by(
-        tables.experiments.c.created, tables.experiments.c.name
-    )
-    return [Entry.of(row) for row in connection.execute(query)]

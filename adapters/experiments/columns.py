@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 
 from adapters.checks import Check
-from adapters.experiments.design import CHECK, SIGNALS, Kind, Measure
+from adapters.experiments.measures import CHECK, SIGNALS, Kind, Measure
 from adapters.experiments.observations import Array, Places
 from adapters.experiments.signals import (
     BY_NEXT,

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     field_validator,
@@ -17,18 +16,21 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from adapters.experiments.fields import STRICT, Count, Name, Number, Words
+from adapters.experiments.measures import (
+    CHECK,
+    DEFAULT_GUARDRAILS,
+    JUDGE,
+    Guardrail,
+    Kind,
+    Metric,
+    SliceName,
+)
+
 BASE_ARM = "base"
 ANY_TARGET = "auto"  # the domain of an experiment between routers: all that asks for `auto`
 HOLDOUT = "holdout"  # what the units outside every arm are called; no arm may be
 DEFAULT_STAGES = (1.0, 5.0, 25.0, 50.0, 100.0)
-_EFFECT = 0.05
-_STRICT = ConfigDict(extra="forbid")
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e9, le=1e9)]
-Positive = Annotated[Number, Field(gt=0)]
-Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
-Words = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,128}$")]
 
 
 class Unit(StrEnum):
@@ -40,21 +42,6 @@ class Unit(StrEnum):
     REQUEST = "request"
 
 
-class Kind(StrEnum):
-    """How a metric's units combine: `ratio` weighs every answer equally, the others every unit."""
-
-    PROPORTION = "proportion"
-    MEAN = "mean"
-    RATIO = "ratio"
-
-
-class Direction(StrEnum):
-    """Which way is better."""
-
-    HIGHER = "higher"
-    LOWER = "lower"
-
-
 class Allocation(StrEnum):
     """Who sets the weights: the owner and the stages, or a bandit by how well the arms do."""
 
@@ -62,42 +49,7 @@ class Allocation(StrEnum):
     THOMPSON = "thompson"
 
 
-# Signals that the gateway itself records; `metrics` says how each is read.
-SIGNALS: Mapping[str, tuple[Kind, Direction]] = {
-    "error": (Kind.RATIO, Direction.LOWER),
-    "fallback": (Kind.RATIO, Direction.LOWER),
-    "first_token_ms": (Kind.RATIO, Direction.LOWER),
-    "total_ms": (Kind.RATIO, Direction.LOWER),
-    "completion_tokens": (Kind.RATIO, Direction.LOWER),
-    "refusal": (Kind.RATIO, Direction.LOWER),
-    "regeneration": (Kind.RATIO, Direction.LOWER),
-    "reask": (Kind.RATIO, Direction.LOWER),
-    "preference": (Kind.PROPORTION, Direction.HIGHER),
-}
-_FEEDBACK = (Kind.PROPORTION, Direction.HIGHER)
-CHECK, JUDGE = "check:", "judge:"  # before the name of one of the pack's checks, of a judge
-# A signal, a check, a judge, or feedback's metric; `feedback:NAME` where that is named like a
-# signal.
-MetricName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,73}$")]
-SliceName = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^(requested_model|endpoint|key|index_version|router_version"
-        r"|metadata\.[A-Za-z0-9_.-]{1,64}|feedback:[A-Za-z0-9_.:-]{1,64})$"
-    ),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """What is read off every unit."""
-
-    name: str
-    kind: Kind
-    direction: Direction
-
-
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Arm:
     """One side: an adapter version's name, `base`, or a general tier's name. Weights are relative.
 
@@ -123,52 +75,7 @@ class Arm:
         return name
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
-class Metric:
-    """The primary metric: superiority by at least `minimum_effect` (of a proportion by default
-    0.05), or, with `margin`, not worse by more than that; both in the metric's own unit."""
-
-    name: MetricName = "thumb"
-    kind: Kind | None = None
-    direction: Direction | None = None
-    minimum_effect: Positive | None = None
-    margin: Positive | None = None
-
-    @property
-    def measure(self) -> Measure:
-        return _measure(self.name, self.kind, self.direction)
-
-    @property
-    def effect(self) -> float | None:
-        """The difference that counts as better; None for a test of non-inferiority."""
-        return self.minimum_effect or (None if self.margin else _EFFECT)
-
-
-@dataclass(frozen=True, slots=True, config=_STRICT)
-class Guardrail:
-    """A metric that must not get worse by `margin`; `relative`: by that part of the control's."""
-
-    name: MetricName
-    margin: Positive
-    relative: Annotated[bool, Field(strict=True)] = False
-    kind: Kind | None = None
-    direction: Direction | None = None
-
-    @property
-    def measure(self) -> Measure:
-        return _measure(self.name, self.kind, self.direction)
-
-
-DEFAULT_GUARDRAILS = (
-    Guardrail("error", 0.02),
-    Guardrail("fallback", 0.02),
-    Guardrail("refusal", 0.05),
-    Guardrail("total_ms", 0.25, relative=True),
-    Guardrail("completion_tokens", 0.5, relative=True),
-)
-
-
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Eligibility:
     """Which of the domain's requests take part: of these keys, and with one of these values in each
     of these fields of the request's `metadata`. Empty means all."""
@@ -184,7 +91,7 @@ class Eligibility:
         return bool(self.keys or self.metadata)
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Layer:
     """A share of the units, which experiments in the same layer never get as well."""
 
@@ -192,7 +99,7 @@ class Layer:
     share: Annotated[Number, Field(gt=0, le=1)] = 1.0
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Limits:
     """What the rollout may do by itself: most percent for the arms under test, most units, most
     days; with `approval` a person has to agree before an arm becomes champion.
@@ -210,7 +117,7 @@ class Limits:
     cooldown_hours: Annotated[Number, Field(ge=0, le=8760)] = 24.0
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Judge:
     """A model behind an OpenAI-compatible `url` that grades answers blindly, as the metric
     `judge:NAME` from 0 to 1; where all other arms are shadows, it compares their answers with the
@@ -231,7 +138,7 @@ def _named_stages(value: Any) -> Any:
     return DEFAULT_STAGES if value == "default" else value
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Experiment:
     """A live test on one domain's traffic. The first arm is the control.
 
@@ -386,8 +293,3 @@ class Experiment:
         """How much of the traffic such weights give the arms under test."""
         total = math.fsum(weights.values())
         return 100 * (total - weights[self.control.name]) / total
-
-
-def _measure(name: str, kind: Kind | None, direction: Direction | None) -> Measure:
-    usual = SIGNALS.get(name, _FEEDBACK)
-    return Measure(name, kind or usual[0], direction or usual[1])

@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 
 from adapters.errors import InvalidExperiment
-from adapters.experiments.design import Experiment, Kind
+from adapters.experiments.design import Experiment
 from adapters.experiments.looks import ALPHA, LOOKS, POWER
+from adapters.experiments.measures import Kind
 from adapters.experiments.observations import Measurement
 from adapters.experiments.statistics.moments import Estimand, Moments, estimate
 from adapters.experiments.statistics.populations import Amount, Population, Proportion

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adapters.experiments.design import Kind, Measure, Metric
+from adapters.experiments.measures import Kind, Measure, Metric
 from adapters.experiments.observations import Array, Measurement, Population, Sample, Samples
 from adapters.experiments.periods import Periods
 from adapters.experiments.statistics.moments import (

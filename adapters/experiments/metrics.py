@@ -23,8 +23,9 @@ from adapters.experiments.columns import (
     Judgement,
     feedback_metric,
 )
-from adapters.experiments.design import ANY_TARGET, CHECK, HOLDOUT, JUDGE, Experiment, Measure, Unit
+from adapters.experiments.design import ANY_TARGET, HOLDOUT, Experiment, Unit
 from adapters.experiments.entry import Entry
+from adapters.experiments.measures import CHECK, JUDGE, Measure
 from adapters.experiments.observations import (
     Array,
     Measurement,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from adapters.experiments.design import Kind, Measure
+from adapters.experiments.measures import Kind, Measure
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]

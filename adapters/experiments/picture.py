@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from adapters.errors import ExportFailed
-from adapters.experiments.design import Direction, Experiment, Metric
+from adapters.experiments.design import Experiment
+from adapters.experiments.measures import Direction, Metric
 from adapters.experiments.observations import Array
 from adapters.experiments.report import Report, Verdict
 from adapters.store import instant

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from adapters.experiments.design import Allocation, Arm, Direction
+from adapters.experiments.design import Allocation, Arm
 from adapters.experiments.entry import Entry, State
+from adapters.experiments.measures import Direction
 from adapters.experiments.observations import Measurement
 from adapters.experiments.pulse import MISSING
 from adapters.experiments.report import Outcome, Report, Verdict

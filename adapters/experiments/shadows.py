@@ -16,17 +16,10 @@ import numpy as np
 from adapters import tables
 from adapters.checks import Check
 from adapters.experiments.columns import Columns, Judgement
-from adapters.experiments.design import (
-    CHECK,
-    DEFAULT_GUARDRAILS,
-    JUDGE,
-    Direction,
-    Experiment,
-    Kind,
-    Measure,
-)
+from adapters.experiments.design import Experiment
 from adapters.experiments.entry import Entry
 from adapters.experiments.looks import ALPHA, LOOKS, look_along
+from adapters.experiments.measures import CHECK, DEFAULT_GUARDRAILS, JUDGE, Direction, Kind, Measure
 from adapters.experiments.metrics import Look as Log
 from adapters.experiments.observations import Array, Places
 from adapters.experiments.signals import Answer, Said

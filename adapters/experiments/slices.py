@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adapters.experiments.design import Metric
 from adapters.experiments.looks import Pair, look_along, planned
+from adapters.experiments.measures import Metric
 from adapters.experiments.observations import Samples
 from adapters.experiments.report import Reading, reading_of
 from adapters.experiments.statistics.multiple import Heterogeneity, heterogeneity, holm, together

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.experiments.design import Arm, Experiment, Guardrail, Limits, Metric
+from adapters.experiments.design import Arm, Experiment, Limits
 from adapters.experiments.forecast import Forecast, forecast
+from adapters.experiments.measures import Guardrail, Metric
 from adapters.experiments.statistics.populations import Proportion
 from benchmarks.rollout.users import Manner
 

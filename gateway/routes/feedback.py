@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 from adapters.errors import JournalFull, StoreUnavailable
 from adapters.experiments.columns import FEEDBACK
-from adapters.experiments.design import CHECK, JUDGE
+from adapters.experiments.measures import CHECK, JUDGE
 from adapters.interactions import Feedback
 from adapters.store import OnRecord
 from gateway.deps import CallerDep, Parts, PartsDep

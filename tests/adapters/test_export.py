@@ -25,7 +25,7 @@ from adapters.cli.exports import whole, write
 from adapters.cli.log import log
 from adapters.errors import AdapterError, ExportFailed
 from adapters.experiments.book import ExperimentBook
-from adapters.experiments.design import Kind
+from adapters.experiments.measures import Kind
 from adapters.experiments.metrics import measure
 from adapters.experiments.shelf import Shelf
 from adapters.exports import Export, Format

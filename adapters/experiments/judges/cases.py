@@ -17,8 +17,9 @@ from sqlalchemy import Connection, Text, cast, exists, select
 from adapters import tables
 from adapters.delivery import FeedbackRow, Record
 from adapters.experiments.assignment import Standing, uniform
-from adapters.experiments.design import JUDGE, Experiment, Judge
+from adapters.experiments.design import Experiment, Judge
 from adapters.experiments.judges.prompts import conversation_text
+from adapters.experiments.measures import JUDGE
 from adapters.experiments.signals import Said
 from adapters.interactions import Feedback, Outcome
 from adapters.store import Store

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from adapters.experiments.design import Direction
+from adapters.experiments.measures import Direction
 from adapters.experiments.statistics.moments import Array
 
 FLOOR = 0.05

@@ -22,7 +22,7 @@ from scipy.optimize import brentq
 from scipy.special import lambertw, ndtr, ndtri
 
 from adapters.errors import InvalidExperiment
-from adapters.experiments.design import Direction
+from adapters.experiments.measures import Direction
 from adapters.experiments.statistics.moments import Array, Effect
 
 _TERMS = np.arange(1, 80, 2)  # of Lévy's alternating series: exact to 1e-15 above _SMALLEST

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import binom
 
 from adapters.experiments.bandit import bandit_weights
-from adapters.experiments.design import Direction
+from adapters.experiments.measures import Direction
 from adapters.experiments.statistics.bandit import best_probabilities, thompson_weights
 from benchmarks.experiments.bandits import Truth, play
 from tests.adapters.experiments.designs import ARMS, design

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.errors import InvalidExperiment
-from adapters.experiments.design import DEFAULT_STAGES, Direction, Kind, Measure
+from adapters.experiments.design import DEFAULT_STAGES
+from adapters.experiments.measures import Direction, Kind, Measure
 from adapters.experiments.reading import read_experiment, read_file
 from tests.adapters.experiments.designs import ARMS, design
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from adapters.errors import InvalidExperiment
-from adapters.experiments.design import Direction
+from adapters.experiments.measures import Direction
 from adapters.experiments.statistics.moments import Estimand, Moments, difference
 from adapters.experiments.statistics.sequential import (
     Horizon,

@@ -15,6 +15,8 @@ from adapters.artifacts import Artifacts
 from adapters.experiments.book import ExperimentBook
 from adapters.experiments.export import export
 from adapters.experiments.metrics import measure
+from adapters.experiments.report import Outcome, Report
+from adapters.experiments.watch import Watch
 from adapters.interactions import Feedback
 from adapters.registry import Registry
 from adapters.store import Store
@@ -65,4 +67,11 @@ def test_experiments_are_migrated_moved_and_measured(url: str, tmp_path: Path) -
     assert found.slices["feedback:topic"]["water"]["control"].units == 1
     assert store.answers_by_arm("e") == {"control": 1}
     assert [move["kind"] for move in book.moves("e")] == ["create", "stage"]
+    first, second = (Watch(store, book, holder=holder) for holder in ("here", "there"))
+    assert {look.experiment for look in first.round()} == {"e", "old"}
+    assert second.round() == []
+    first.close()
+    assert {look.experiment for look in second.round()} == {"e", "old"}
+    look = book.last_look("e")
+    assert look and Report.from_json(look["report"]).verdict("new").outcome is Outcome.UNDECIDED
     store.close()

@@ -48,7 +48,7 @@ def watch(workspace: Workspace, once: bool, every: float, as_json: bool) -> None
                     show_table(("experiment", "act", "why"), [row])
             if once:
                 return
-            time.sleep(min(every, 1.0))
+            time.sleep(min(every / 2, 5.0))
     finally:
         watching.close()
 

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 ACTOR = "rollout"
 LEASE = "experiments"
-_LEAST_LEASE = 30.0  # seconds
+_LEASE_SECONDS = 30.0  # after a crash, so long nobody looks
 _SETTLING_SECONDS = 60.0  # after a move, until what gateways gave by the old weights is stored
 _JUDGE_SECONDS = 20.0  # for each judge at each look
 _PAUSE_PER_LOOK = 20.0  # a look may take so much less time than the pause after it
@@ -80,6 +80,7 @@ class Watch:
         self._every = every
         self._holder = holder or f"{socket.gethostname()[:40]}:{os.getpid()}"
         self._due: dict[str, float] = {}
+        self._renewal = 0.0
 
     def round(self) -> list[Looked]:
         """Look at every live experiment that is due; none while another process does.
@@ -87,11 +88,13 @@ class Watch:
         One that cannot be looked at is logged, and the others go on.
         """
         looks: list[Looked] = []
+        if not self._holds_lease():
+            return looks
         for entry in self._book.entries():
             name, began = entry.experiment.name, time.monotonic()
             if entry.state is State.STOPPED or began < self._due.get(name, 0.0):
                 continue
-            if not self._store.lease(LEASE, self._holder, max(_LEAST_LEASE, 3 * self._every)):
+            if not self._holds_lease():
                 return looks
             try:
                 looks.append(self.look(entry))
@@ -132,9 +135,17 @@ class Watch:
             self._reweigh(name, bandit_weights(entry, measured, moves))
         return Looked(name, step, tuple(verdict.words for verdict in report.verdicts))
 
+    def _holds_lease(self) -> bool:
+        if time.monotonic() >= self._renewal:
+            if not self._store.lease(LEASE, self._holder, _LEASE_SECONDS):
+                return False
+            self._renewal = time.monotonic() + _LEASE_SECONDS / 3
+        return True
+
     def close(self) -> None:
         """Let another process take over at once."""
         self._store.release(LEASE, self._holder)
+        self._renewal = 0.0
 
     def _reweigh(self, name: str, weights: dict[str, float] | None) -> None:
         if weights is not None:
@@ -187,7 +198,7 @@ def main() -> None:
         every=places.every,
     )
     try:
-        while not _input_ended(min(1.0, places.every)):
+        while not _input_ended(min(5.0, places.every / 2)):
             try:
                 watch.round()
             except AdapterError as exc:

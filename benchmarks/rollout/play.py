@@ -49,7 +49,8 @@ async def play(
     """Begin the experiment and have users ask until it has ended, and some more afterwards.
 
     Args:
-        kill_after: so many answers of the challenger, the gateway is killed and started again.
+        kill_after: so many answers of the challenger, the gateway is killed while it is asked, and
+            started again.
         patience: seconds to wait for the end when everybody has asked.
         follow: called twice a second.
 
@@ -114,8 +115,7 @@ class _Play:
                 raise NotSeen(f"it is frozen: {shown['moves'][-1]['reason']}")
             if shown["state"] == State.STOPPED:
                 break
-            answers = shown["answers"].get(self._experiment.arms[1].name, 0)
-            if kill_after is not None and self._users.seen.struck is None and answers >= kill_after:
+            if kill_after is not None and self._is_time_to_strike(shown, kill_after):
                 await self._strike()
             if len(failures := self._users.seen.failures) >= _MOST_FAILURES:
                 raise NotSeen(f"{len(failures)} requests failed, the first: {failures[0]}")
@@ -134,6 +134,12 @@ class _Play:
         later = [Session(f"{AFTER}{number}", (q,)) for number, q in enumerate(asked)]
         await users.visit(later, crowd.workers)
         await until(self._is_delivered, "the journal's delivery")
+
+    def _is_time_to_strike(self, shown: Mapping[str, Any], kill_after: int) -> bool:
+        """Once, and when it hurts: somebody waits for an answer."""
+        answers: int = shown["answers"].get(self._experiment.arms[1].name, 0)
+        users = self._users
+        return users.seen.struck is None and users.under_way > 0 and answers >= kill_after
 
     async def _strike(self) -> None:
         gateway = self._system.gateway

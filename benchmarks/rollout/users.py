@@ -87,7 +87,7 @@ class Seen:
 
 class Users:
     """Everybody who asks. Until `over` is set, workers take the sessions that wait, one after
-    another; while `gate` is closed, nothing is sent."""
+    another; while `gate` is closed, nothing is sent. `under_way` requests wait for their answer."""
 
     def __init__(
         self,
@@ -98,6 +98,7 @@ class Users:
         seen: Seen,
     ) -> None:
         self.seen = seen
+        self.under_way = 0
         self.over = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -176,6 +177,7 @@ class Users:
         """The answer's body; None after a failure."""
         while True:
             await self.gate.wait()
+            self.under_way += 1
             try:
                 async with self._http.post(path, json=body, timeout=PATIENCE) as answer:
                     content: dict[str, Any] = await answer.json()
@@ -190,3 +192,5 @@ class Users:
                     self.seen.failures.append(f"{path}: {type(exc).__name__} {exc}")
                     return None
                 self.seen.cut_off += 1
+            finally:
+                self.under_way -= 1

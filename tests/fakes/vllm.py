@@ -2,9 +2,9 @@
 request.
 
 What it does is steered by the last user message: `say TEXT` answers TEXT, `fail 400` answers that
-status,
-`wait 0.5` sleeps first, `break` cuts the stream after two events, `quiz QUESTION` is answered with
-`right` or `wrong` by what the model knows. Anything else is answered with `echo: …`.
+status, `wait 0.5` sleeps first, `break` cuts the stream after two events, `quiz QUESTION` is
+answered with `right` or `wrong` after a moment, by what the model knows. Anything else is answered
+with `echo: …`.
 """
 
 import asyncio
@@ -110,6 +110,7 @@ class FakeVllm:
             await self._wait(request, float(rest))
         words = (rest if command == "say" else f"echo: {command} {rest}").split()
         if command == "quiz":
+            await self._wait(request, 0.1)
             words = [self._quizzed(body["model"], rest)]
         if body.get("stream"):
             return StreamingResponse(

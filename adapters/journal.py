@@ -67,6 +67,15 @@ class Journal:
         """Whether a record of this process still waits for the store."""
         return record_id in self._waiting_ids
 
+    def has_orphans(self) -> bool:
+        """Whether records of a process that is gone still wait for the store; blocks."""
+        orphans = filter(None, map(_Segment.adopt, self._folder.glob("*.jsonl")))
+        waiting = False
+        for orphan in orphans:
+            waiting = waiting or orphan.size > 0
+            orphan.close()
+        return waiting
+
     def append(self, kind: str, record: Identified) -> None:
         """Write one record; it survives `kill -9` once this returns.
 

@@ -43,7 +43,8 @@ logger = logging.getLogger(__name__)
 ACTOR = "rollout"
 LEASE = "experiments"
 _LEASE_SECONDS = 30.0  # after a crash, so long nobody looks
-_SETTLING_SECONDS = 60.0  # after a move, until what gateways gave by the old weights is stored
+_SETTLED_SECONDS = 2.0  # after a move, until what gateways gave by the old weights is stored
+_FORGOTTEN_SECONDS = 60.0  # after a move there is nothing to settle any more
 _JUDGE_SECONDS = 20.0  # for each judge at each look
 _PAUSE_PER_LOOK = 20.0  # a look may take so much less time than the pause after it
 
@@ -80,6 +81,7 @@ class Watch:
         self._every = every
         self._holder = holder or f"{socket.gethostname()[:40]}:{os.getpid()}"
         self._due: dict[str, float] = {}
+        self._settled: dict[str, str] = {}
         self._renewal = 0.0
 
     def round(self) -> list[Looked]:
@@ -92,6 +94,7 @@ class Watch:
             return looks
         for entry in self._book.entries():
             name, began = entry.experiment.name, time.monotonic()
+            self._settle(entry)
             if entry.state is State.STOPPED or began < self._due.get(name, 0.0):
                 continue
             if not self._holds_lease():
@@ -104,12 +107,20 @@ class Watch:
             self._due[name] = ended + max(self._every, _PAUSE_PER_LOOK * (ended - began))
         return looks
 
+    def _settle(self, entry: Entry) -> None:
+        """A few seconds after a move, keep the conversations that began by the old weights."""
+        since, name = time.time() - instant(entry.moved), entry.experiment.name
+        if (
+            _SETTLED_SECONDS <= since < _FORGOTTEN_SECONDS
+            and self._settled.get(name) != entry.moved
+        ):
+            self._book.settle(name)
+            self._settled[name] = entry.moved
+
     def look(self, entry: Entry) -> Looked:
         """Read one experiment's data, decide, and act."""
         design = entry.experiment
         name, moment = design.name, time.time()
-        if moment - instant(entry.moved) < _SETTLING_SECONDS:
-            self._book.settle(name)
         for judge in design.judges:
             graded = judge_answers(self._store, design, judge, seconds=_JUDGE_SECONDS)
             if graded.problem:
@@ -198,7 +209,7 @@ def main() -> None:
         every=places.every,
     )
     try:
-        while not _input_ended(min(5.0, places.every / 2)):
+        while not _input_ended(min(1.0, places.every)):
             try:
                 watch.round()
             except AdapterError as exc:

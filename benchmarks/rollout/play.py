@@ -17,8 +17,6 @@ from benchmarks.swap.system import NotSeen, System, until
 AFTER = "after-"  # sessions that come when all is over
 _AFTERWARDS = 30
 _LOOK_SECONDS, _DEAD_SECONDS = 0.5, 2.0
-# What a killed gateway leaves in its journal reaches the store so soon after the next one's start.
-_ADOPTION_SECONDS = 2.0
 _MOST_FAILURES = 20  # then there is nothing to be seen any more
 
 
@@ -149,7 +147,6 @@ class _Play:
         await asyncio.sleep(_DEAD_SECONDS)
         await asyncio.to_thread(gateway.start)
         await asyncio.to_thread(gateway.wait_healthy, 60)
-        await asyncio.sleep(_ADOPTION_SECONDS)
         self._say(f"it is back; {self._users.seen.cut_off} requests were cut off")
         self._users.go_on(self._crowd.questions)
 

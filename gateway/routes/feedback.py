@@ -95,10 +95,15 @@ def _append(parts: Parts, feedback: Feedback) -> None:
 
 
 async def _on_record(parts: Parts, receipt: str, param: str) -> OnRecord:
-    """What is known of an answer: nothing yet while a journal holds it. While the store is down
-    every receipt is taken for one of an answer, as the feedback may not come again."""
+    """What is known of an answer: nothing yet while a journal holds it. While the store is down,
+    or lacks what a gateway left behind that was killed, every receipt is taken for one of an
+    answer, as the feedback may not come again."""
     # The journals first: a record leaves one once the store has it, so it cannot slip through.
-    held = parts.journal.holds(receipt) or await _held_by_sibling(parts, receipt)
+    held = (
+        parts.journal.holds(receipt)
+        or await _held_by_sibling(parts, receipt)
+        or await asyncio.to_thread(parts.journal.has_orphans)
+    )
     try:
         found = await asyncio.to_thread(parts.store.on_record, receipt)
     except StoreUnavailable:

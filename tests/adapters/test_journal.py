@@ -101,11 +101,13 @@ def test_a_killed_process_loses_nothing_it_had_appended(tmp_path: Path) -> None:
 
 
 def test_a_living_process_keeps_its_segments(tmp_path: Path) -> None:
-    alive = Journal(tmp_path)
+    alive, other = Journal(tmp_path), Journal(tmp_path)
     alive.append("feedback", Line("mine"))
-    assert drained(tmp_path) == []
+    assert drained(tmp_path) == [] and not other.has_orphans()
     alive.close()
-    assert drained(tmp_path) == ["mine"]
+    assert other.has_orphans()
+    assert drained(tmp_path) == ["mine"] and not other.has_orphans()
+    other.close()
 
 
 @settings(deadline=None)

@@ -3,12 +3,15 @@ them."""
 
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
+from adapters import tables
 from adapters.errors import InvalidExperiment, RefusedMove
 from adapters.experiments.analysis import analyse
 from adapters.experiments.assignment import Subject
@@ -293,6 +296,23 @@ def test_one_process_at_a_time_watches(world: World, store: Store) -> None:
     assert store.lease(LEASE, "another host", 60) is False
     world.watch.close()
     assert [look.experiment for look in other.round()] == ["e"]
+
+
+def test_conversations_begun_while_a_move_spread_are_kept_as_well(world: World) -> None:
+    world.begin(stages=[50, 60])
+    split = world.book.entry("e").split
+    world.book.set_stage("e", 60.0)
+    after = world.book.entry("e").split
+    units = (unit_digest(f"late{n}") for n in range(1000))
+    unit = next(u for u in units if split.assign(u).arm.name != after.assign(u).arm.name)
+    late = world._answered("i1", unit, "control", 0.5, {"control": 0.5})
+    world.store.take(records(*late))
+    assert world.watch.round() and world.book.entry("e").kept == {}  # it is not settled yet
+    a_while_ago = datetime.fromtimestamp(time.time() - 5, UTC).isoformat()
+    with world.store.change() as connection:
+        connection.execute(update(tables.experiments).values(moved=a_while_ago))
+    world.watch.round()
+    assert world.book.entry("e").kept == {unit_digest("user1"): ("control", 0.5)}
 
 
 def test_a_look_is_kept(world: World) -> None:

@@ -114,6 +114,8 @@ def next_step(at: Situation) -> Step:
     if at.entry.state is State.FROZEN:
         return _thaw(at)
     if at.report.mismatched:
+        if harmed := [v for v in at.in_the_race if v.harmed]:  # the way back is safe in any case
+            return _roll_back(at, harmed[0])
         reason = f"units are not split as promised (p = {at.report.sample_ratio:.2g})"
         return Step(Act.FREEZE, reason, cause="sample_ratio")
     bad = [v for v in at.in_the_race if v.outcome in _BAD]

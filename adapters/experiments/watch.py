@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ class Watch:
                 looks.append(self.look(entry))
             except AdapterError as exc:
                 logger.warning("experiment %s was not looked at: %s", name, exc)
+            except Exception:  # the others must not go unwatched
+                logger.exception("experiment %s could not be looked at", name)
             ended = time.monotonic()
             self._due[name] = ended + max(self._every, _PAUSE_PER_LOOK * (ended - began))
         return looks
@@ -215,7 +218,8 @@ def main() -> None:
             except AdapterError as exc:
                 logger.warning("experiments wait for the store: %s", exc)
     finally:
-        watch.close()
+        with suppress(AdapterError):  # the lease runs out by itself
+            watch.close()
 
 
 def _input_ended(pause: float) -> bool:

@@ -68,6 +68,8 @@ UNDECIDED = verdict(Outcome.UNDECIDED)
         (situation(verdict(Outcome.BETTER), mismatched=True), Act.FREEZE),
         (situation(verdict(Outcome.HARMFUL), mismatched=True), Act.FREEZE),
         (situation(UNDECIDED, missing="no thumb of new"), Act.FREEZE),
+        # But the way back is safe, whatever the figures are worth.
+        (situation(verdict(Outcome.INVALID, harmed=("error",)), mismatched=True), Act.ROLL_BACK),
         # Harm is acted on also where data are missing.
         (situation(verdict(Outcome.HARMFUL), missing="no thumb of new"), Act.ROLL_BACK),
         # A fixed split ends by harm and limits alone.

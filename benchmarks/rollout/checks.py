@@ -71,8 +71,9 @@ class Stored:
         entry = book.entry(name)
         domain = entry.experiment.domain
         champion = registry.aliases().get(domain, Aliases()).champion
-        answers = list(store.judged(domain, since=instant(entry.created)))
-        return cls(entry, book.moves(name), champion, answers)
+        moves = book.moves(name)  # they tell milliseconds, and somebody may have asked just before
+        answers = list(store.judged(domain, since=instant(moves[0]["at"])))
+        return cls(entry, moves, champion, answers)
 
     @cached_property
     def assigned(self) -> list[Interaction]:

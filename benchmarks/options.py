@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.gateway.tools import HOME
+from benchmarks.swap.servers import VLLM_PYTHON
 
 Option = Callable[[Any], Any]
 Reader = Callable[[click.Context, click.Parameter, str], tuple[str, ...]]
@@ -47,6 +48,26 @@ def home(what: str) -> Option:
         default=HOME,
         show_default=True,
         help=f"Where {what}.",
+    )
+
+
+def vllm() -> Option:
+    """Which vLLM is started."""
+    return click.option(
+        "--vllm",
+        "python",
+        type=click.Path(path_type=Path),
+        default=VLLM_PYTHON,
+        help="Python of the environment with vLLM [default: that of `make setup-vllm`].",
+    )
+
+
+def plot(what: str) -> Option:
+    """A picture beside the figures."""
+    return click.option(
+        "--plot",
+        type=click.Path(dir_okay=False, writable=True, path_type=Path),
+        help=f"Also draw {what}, as SVG, to this file.",
     )
 
 

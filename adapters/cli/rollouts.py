@@ -3,13 +3,16 @@
 import getpass
 import logging
 import time
+from collections.abc import Callable
+from contextlib import closing
 
 import click
 import orjson
 
 from adapters.cli import Workspace, as_json, show_table
 from adapters.cli.books import open_book, shares_of
-from adapters.experiments.entry import Why
+from adapters.experiments.book import ExperimentBook
+from adapters.experiments.entry import Entry, Why
 from adapters.store import Store
 
 _reason = click.option("--reason", default="", help="Why; kept in the audit log.")
@@ -36,21 +39,20 @@ def watch(workspace: Workspace, once: bool, every: float, as_json: bool) -> None
     from adapters.experiments.watch import Watch
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    watching = Watch(Store(workspace.store_url), open_book(workspace), every=every)
-    try:
-        while True:
-            for look in watching.round():
-                row = (look.experiment, look.step.act, look.step.reason or "; ".join(look.words))
-                if as_json:
-                    said = dict(zip(("experiment", "act", "reason"), row, strict=True))
-                    click.echo(orjson.dumps(said))
-                else:
-                    show_table(("experiment", "act", "why"), [row])
-            if once:
-                return
-            time.sleep(min(every / 2, 5.0))
-    finally:
-        watching.close()
+    store, book = Store(workspace.store_url), open_book(workspace)
+    with closing(Watch(store, book, packs=workspace.packs, every=every)) as watching:
+        for look in watching.round() if once else watching.rounds(_slept):
+            row = (look.experiment, look.step.act, look.step.reason or "; ".join(look.words))
+            if as_json:
+                said = dict(zip(("experiment", "act", "reason"), row, strict=True))
+                click.echo(orjson.dumps(said))
+            else:
+                show_table(("experiment", "act", "why"), [row])
+
+
+def _slept(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
 
 
 @click.command()
@@ -75,26 +77,6 @@ def move(
 
 @click.command()
 @click.argument("name")
-@_reason
-@click.pass_obj
-def freeze(workspace: Workspace, name: str, reason: str) -> None:
-    """Let NAME go on as it is, without moves."""
-    open_book(workspace).freeze(name, Why(getpass.getuser(), reason))
-    click.echo(f"{name} is frozen")
-
-
-@click.command()
-@click.argument("name")
-@_reason
-@click.pass_obj
-def thaw(workspace: Workspace, name: str, reason: str) -> None:
-    """Let NAME move again."""
-    open_book(workspace).thaw(name, Why(getpass.getuser(), reason))
-    click.echo(f"{name} is running")
-
-
-@click.command()
-@click.argument("name")
 @click.option("--arm", required=True, help="The arm that becomes champion.")
 @_reason
 @click.pass_obj
@@ -104,24 +86,20 @@ def promote(workspace: Workspace, name: str, arm: str, reason: str) -> None:
     click.echo(f"{name} is over, {arm} serves")
 
 
-@click.command()
-@click.argument("name")
-@_reason
-@click.pass_obj
-def rollback(workspace: Workspace, name: str, reason: str) -> None:
-    """End NAME and withdraw the arms under test; every unit returns to the champion at once."""
-    open_book(workspace).roll_back(name, Why(getpass.getuser(), reason))
-    click.echo(f"{name} is rolled back")
+def _plain(
+    verb: str, act: Callable[[ExperimentBook, str, Why], Entry], does: str, told: str
+) -> click.Command:
+    """A verb that needs no more than NAME and a reason."""
 
+    @click.command(verb, help=does)
+    @click.argument("name")
+    @_reason
+    @click.pass_obj
+    def command(workspace: Workspace, name: str, reason: str) -> None:
+        act(open_book(workspace), name, Why(getpass.getuser(), reason))
+        click.echo(f"{name} is {told}")
 
-@click.command()
-@click.argument("name")
-@_reason
-@click.pass_obj
-def stop(workspace: Workspace, name: str, reason: str) -> None:
-    """End experiment NAME; its units return to the champion."""
-    open_book(workspace).stop(name, Why(getpass.getuser(), reason))
-    click.echo(f"{name} is stopped")
+    return command
 
 
 def _pair(text: str, option: str) -> tuple[str, float]:
@@ -132,4 +110,22 @@ def _pair(text: str, option: str) -> tuple[str, float]:
         raise click.BadParameter(f"{text!r} is not ARM=WEIGHT", param_hint=option) from exc
 
 
-VERBS = (move, freeze, thaw, promote, rollback, stop, watch)
+VERBS = (
+    move,
+    _plain("freeze", ExperimentBook.freeze, "Let NAME go on as it is, without moves.", "frozen"),
+    _plain("thaw", ExperimentBook.thaw, "Let NAME move again.", "running"),
+    promote,
+    _plain(
+        "rollback",
+        ExperimentBook.roll_back,
+        "End NAME and withdraw the arms under test; every unit returns to the champion at once.",
+        "rolled back",
+    ),
+    _plain(
+        "stop",
+        ExperimentBook.stop,
+        "End experiment NAME; its units return to the champion.",
+        "stopped",
+    ),
+    watch,
+)

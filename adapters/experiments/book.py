@@ -197,6 +197,12 @@ class ExperimentBook:
         with self._store.transaction() as connection:
             return all_entries(connection)
 
+    def live(self) -> list[Entry]:
+        """The experiments that are not over, oldest first."""
+        over = tables.experiments.c.state == State.STOPPED
+        with self._store.transaction() as connection:
+            return all_entries(connection, ~over)
+
     def running(self) -> dict[str, tuple[Split, ...]]:
         """How the traffic of each domain is split now: first the conversations of experiments that
         are over, then those that run."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Update, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Update, insert, select, update
 
 from adapters import tables
 from adapters.errors import UnknownExperiment
@@ -40,9 +40,11 @@ def entry_of(connection: Connection, name: str) -> Entry:
     return Entry.of(row)
 
 
-def all_entries(connection: Connection) -> list[Entry]:
-    """Every experiment, oldest first."""
-    query = select(tables.experiments).order_by(
-        tables.experiments.c.created, tables.experiments.c.name
+def all_entries(connection: Connection, *where: ColumnElement[bool]) -> list[Entry]:
+    """Every experiment of which this holds, oldest first."""
+    query = (
+        select(tables.experiments)
+        .where(*where)
+        .order_by(tables.experiments.c.created, tables.experiments.c.name)
     )
     return [Entry.of(row) for row in connection.execute(query)]

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +28,7 @@ from adapters.errors import AdapterError, RefusedMove
 from adapters.experiments.analysis import analyse
 from adapters.experiments.bandit import bandit_weights
 from adapters.experiments.book import ExperimentBook
-from adapters.experiments.entry import Entry, State, Why
+from adapters.experiments.entry import Entry, Why
 from adapters.experiments.judging import judge_answers
 from adapters.experiments.metrics import measure
 from adapters.experiments.policy import Act, Situation, Step, next_step
@@ -93,10 +93,10 @@ class Watch:
         looks: list[Looked] = []
         if not self._holds_lease():
             return looks
-        for entry in self._book.entries():
+        for entry in self._book.live():
             name, began = entry.experiment.name, time.monotonic()
             self._settle(entry)
-            if entry.state is State.STOPPED or began < self._due.get(name, 0.0):
+            if began < self._due.get(name, 0.0):
                 continue
             if not self._holds_lease():
                 return looks
@@ -109,6 +109,15 @@ class Watch:
             ended = time.monotonic()
             self._due[name] = ended + max(self._every, _PAUSE_PER_LOOK * (ended - began))
         return looks
+
+    def rounds(self, wait: Callable[[float], bool]) -> Iterator[Looked]:
+        """Round after round, through times when the store is down; `wait` gets the seconds until
+        the next and says whether there shall be none."""
+        while not wait(min(1.0, self._every)):
+            try:
+                yield from self.round()
+            except AdapterError as exc:
+                logger.warning("experiments wait for the store: %s", exc)
 
     def _settle(self, entry: Entry) -> None:
         """A few seconds after a move, keep the conversations that began by the old weights."""
@@ -212,11 +221,8 @@ def main() -> None:
         every=places.every,
     )
     try:
-        while not _input_ended(min(1.0, places.every)):
-            try:
-                watch.round()
-            except AdapterError as exc:
-                logger.warning("experiments wait for the store: %s", exc)
+        for _ in watch.rounds(_input_ended):
+            pass
     finally:
         with suppress(AdapterError):  # the lease runs out by itself
             watch.close()

@@ -9,6 +9,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from adapters.cli import as_json, show_json
+from benchmarks import options
 from benchmarks.experiments.plot import svg
 from benchmarks.experiments.run import Report, run
 
@@ -29,11 +30,7 @@ from benchmarks.experiments.run import Report, run
     help="Evenly spaced until the horizon.",
 )
 @click.option("--seed", type=int, default=5, show_default=True)
-@click.option(
-    "--plot",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Also draw the shares decided over time, as SVG, to this file.",
-)
+@options.plot("the shares decided over time")
 @as_json
 def experiments(experiments: int, looks: int, seed: int, plot: Path | None, as_json: bool) -> None:
     """Simulate experiments that are analysed after every batch: false positives, power, duration,

@@ -15,7 +15,7 @@ from benchmarks.rollout.design import Terms
 from benchmarks.rollout.plot import svg
 from benchmarks.rollout.run import Findings, Plan, Scenario, run
 from benchmarks.swap.prepare import NotPrepared
-from benchmarks.swap.servers import VLLM_PYTHON, NotStarted
+from benchmarks.swap.servers import NotStarted
 from benchmarks.swap.system import NotSeen
 
 
@@ -96,18 +96,8 @@ def _stages(_ctx: click.Context, _option: click.Parameter, value: str) -> tuple[
     default=lambda: os.environ.get("TURNOUT_DATA", "../shared/data"),
     help="Folder with legal/ [default: TURNOUT_DATA, or ../shared/data].",
 )
-@click.option(
-    "--vllm",
-    "python",
-    type=click.Path(path_type=Path),
-    default=VLLM_PYTHON,
-    help="Python of the environment with vLLM [default: that of `make setup-vllm`].",
-)
-@click.option(
-    "--plot",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Also draw the thumbs of both arms, as SVG, to this file.",
-)
+@options.vllm()
+@options.plot("the thumbs of both arms")
 @as_json
 @click.pass_obj
 def rollout(

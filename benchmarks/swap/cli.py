@@ -1,7 +1,5 @@
 """`turnout bench swap`: options in, figures out."""
 
-import signal
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -12,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters.cli import as_json
+from benchmarks import options
 from benchmarks.swap.phases import Findings
 from benchmarks.swap.prepare import NotPrepared
 from benchmarks.swap.run import PHASES, Plan, run
-from benchmarks.swap.servers import VLLM_PYTHON, NotStarted
+from benchmarks.swap.servers import NotStarted
 from benchmarks.swap.system import NotSeen
 
 
@@ -52,13 +51,7 @@ def _named(_ctx: click.Context, _option: click.Parameter, value: str) -> frozens
     show_default=True,
     help="Training time of each of the two adapters, where they are not there yet.",
 )
-@click.option(
-    "--vllm",
-    "python",
-    type=click.Path(path_type=Path),
-    default=VLLM_PYTHON,
-    help="Python of the environment with vLLM [default: that of `make setup-vllm`].",
-)
+@options.vllm()
 @click.option(
     "--phases",
     default="swap,kill",
@@ -94,8 +87,7 @@ def swap(
         minutes=minutes,
         phases=phases,
     )
-    # An exit, unlike the signal's default, stops the servers that were started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options.stop_servers_when_told()
     try:
         findings = run(plan, _say)
     except (NotPrepared, NotStarted, NotSeen) as exc:

@@ -8,7 +8,6 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
@@ -19,7 +18,6 @@ import pytest
 from click.testing import CliRunner, Result
 from pyarrow import parquet
 
-from adapters.artifacts import Artifacts
 from adapters.cli.experiments import experiments
 from adapters.cli.exports import whole, write
 from adapters.cli.log import log
@@ -27,38 +25,20 @@ from adapters.errors import AdapterError, ExportFailed
 from adapters.experiments.book import ExperimentBook
 from adapters.experiments.measures import Kind
 from adapters.experiments.metrics import measure
-from adapters.experiments.shelf import Shelf
 from adapters.exports import Export, Format
 from adapters.interactions import Feedback, Interaction
 from adapters.registry import Registry
 from adapters.store import Store
 from tests.adapters.experiments.designs import design
 from tests.adapters.experiments.test_metrics import START, answer, thumb
+from tests.adapters.places import Place
 from tests.adapters.test_store import interaction, records
 
 HOSTILE = 'a "quoted", \n=cmd() \u0000 🚂'
 
 
-@dataclass(frozen=True)
-class Place:
-    """As much of a workspace as these verbs need."""
-
-    folder: Path
-
-    @property
-    def store_url(self) -> str:
-        return f"sqlite:///{self.folder}/turnout.db"
-
-    @property
-    def versions(self) -> Artifacts:
-        return Artifacts(self.folder / "artifacts", self.folder / "cache")
-
-    @property
-    def packs(self) -> tuple[Path, ...]:
-        return tuple(self.folder.glob("packs/*"))
-
-    def shelf(self) -> Shelf:
-        return Shelf()
+class Desk(Place):
+    """A place where exports are asked for."""
 
     def run(self, group: click.Group, *arguments: str) -> Result:
         done = CliRunner().invoke(group, arguments, obj=self)
@@ -68,8 +48,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -109,7 +89,7 @@ def mean(rows: list[dict[str, Any]], metric: str, arm: str, kind: Kind) -> float
 
 
 def test_an_experiments_rows_have_the_numbers_of_the_analysis(
-    place: Place, store: Store, registry: Registry
+    place: Desk, store: Store, registry: Registry
 ) -> None:
     book = experiment(store, registry)
     rows = lines(place.run(experiments, "export", "e").stdout)
@@ -152,7 +132,7 @@ def test_an_experiments_rows_have_the_numbers_of_the_analysis(
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_every_format_says_the_same(
-    place: Place, store: Store, registry: Registry, ending: str
+    place: Desk, store: Store, registry: Registry, ending: str
 ) -> None:
     experiment(store, registry)
     out = place.folder / f"rows.{ending}"
@@ -170,7 +150,7 @@ def test_every_format_says_the_same(
 
 
 def test_what_comes_after_the_end_is_left_out_as_it_is_in_the_analysis(
-    place: Place, store: Store, registry: Registry
+    place: Desk, store: Store, registry: Registry
 ) -> None:
     book = ExperimentBook(store, registry)
     book.begin(design())
@@ -183,7 +163,7 @@ def test_what_comes_after_the_end_is_left_out_as_it_is_in_the_analysis(
 
 
 def test_checks_are_those_of_the_domains_pack(
-    place: Place, store: Store, registry: Registry
+    place: Desk, store: Store, registry: Registry
 ) -> None:
     for name, most in (("legal", 1), ("other", 9)):
         pack = place.folder / "packs" / name
@@ -210,7 +190,7 @@ def full_log(store: Store) -> tuple[Interaction, Feedback]:
     return said, judged
 
 
-def test_the_log_is_exported_whole(place: Place, store: Store) -> None:
+def test_the_log_is_exported_whole(place: Desk, store: Store) -> None:
     said, judged = full_log(store)
     rows = lines(place.run(log, "export").stdout)
     assert [(row["id"], [f["id"] for f in row["feedback"]]) for row in rows] == [
@@ -243,7 +223,7 @@ def test_the_log_is_exported_whole(place: Place, store: Store) -> None:
     ],
 )
 def test_a_part_of_the_log(
-    place: Place, store: Store, options: tuple[str, str], expected: str
+    place: Desk, store: Store, options: tuple[str, str], expected: str
 ) -> None:
     full_log(store)
     rows = lines(place.run(log, "export", *options).stdout)
@@ -299,7 +279,7 @@ def test_what_is_no_file_is_written_to_directly(tmp_path: Path) -> None:
         write(table, tmp_path / "absent" / "rows.csv", None, lambda: None)
 
 
-def test_wrong_use_says_what_to_do(place: Place) -> None:
+def test_wrong_use_says_what_to_do(place: Desk) -> None:
     done = place.run(log, "export", "--format", "parquet")
     assert done.exit_code == 2 and "name it with --out" in done.output
     assert place.run(log, "export", "--format", "xlsx").exit_code == 2

@@ -1,17 +1,16 @@
 """`turnout experiments`: the simple form, the file, and what options make of it."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from adapters.artifacts import Artifacts
 from adapters.cli.experiments import experiments
 from adapters.errors import InvalidExperiment, RefusedMove
 from adapters.experiments.shelf import Shelf
+from tests.adapters.places import Place
 
 ARMS = ("--arm", "control=base:1", "--arm", "new=base:3")
 FILE = """
@@ -31,19 +30,8 @@ kind = "mean"
 """
 
 
-@dataclass(frozen=True)
-class Place:
-    """As much of a workspace as these verbs need."""
-
-    folder: Path
-
-    @property
-    def store_url(self) -> str:
-        return f"sqlite:///{self.folder}/turnout.db"
-
-    @property
-    def versions(self) -> Artifacts:
-        return Artifacts(self.folder / "artifacts", self.folder / "cache")
+class Desk(Place):
+    """A place where experiments are run, with tiers and a router."""
 
     def shelf(self) -> Shelf:
         return Shelf(tiers=("small", "large"), routers=("v1-0a1b2c3d",))
@@ -58,11 +46,11 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
 
 
-def test_a_name_a_domain_and_two_arms_are_enough(place: Place) -> None:
+def test_a_name_a_domain_and_two_arms_are_enough(place: Desk) -> None:
     made = place.json("create", "e1", "--domain", "legal", *ARMS)
     assert (made["name"], made["state"], made["percent"]) == ("e1", "running", None)
     assert made["weights"] == {"control": 1, "new": 3}
@@ -79,7 +67,7 @@ def test_a_name_a_domain_and_two_arms_are_enough(place: Place) -> None:
     assert listed["stopped"]
 
 
-def test_options_override_the_file(place: Place) -> None:
+def test_options_override_the_file(place: Desk) -> None:
     file = place.folder / "e.toml"
     file.write_text(FILE)
     with pytest.raises(InvalidExperiment, match="metric: a mean needs minimum_effect"):
@@ -95,7 +83,7 @@ def test_options_override_the_file(place: Place) -> None:
         place.run("move", "e3", "--stage", "51")
 
 
-def test_tiers_are_arms_and_routers_come_by_file(place: Place) -> None:
+def test_tiers_are_arms_and_routers_come_by_file(place: Desk) -> None:
     tiers = ("--arm", "control=small:1", "--arm", "new=large:1")
     assert "control=small 50 %, new=large 50 %" in place.run(
         "create", "e1", "--domain", "small", *tiers
@@ -109,3 +97,20 @@ def test_tiers_are_arms_and_routers_come_by_file(place: Place) -> None:
         place.run("create", "--file", str(file))
     place.run("stop", "e1")
     assert "new=router v1-0a1b2c3d 50 %" in place.run("create", "--file", str(file))
+
+
+def test_a_look_by_hand_measures_by_the_packs_checks(place: Desk) -> None:
+    pack = place.folder / "packs" / "legal"
+    pack.mkdir(parents=True)
+    checks = '[[checks]]\nname = "brief"\nkind = "length"\nmost_words = 3\n'
+    (pack / "pack.toml").write_text(f'name = "legal"\ntitle = "Law"\n{checks}')
+    (pack / "queries.jsonl").write_text("")
+    place.run("create", "e", "--domain", "legal", *ARMS, "--metric", "check:brief")
+    assert json.loads(place.run("watch", "--once", "--json"))["act"] == "hold"
+    place.run("freeze", "e", "--reason", "a holiday")
+    place.run("thaw", "e")
+    assert [move["kind"] for move in place.json("show", "e")["moves"]] == [
+        "create",
+        "freeze",
+        "thaw",
+    ]

@@ -41,7 +41,10 @@ def watch(workspace: Workspace, once: bool, every: float, as_json: bool) -> None
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     store, book = Store(workspace.store_url), open_book(workspace)
     with closing(Watch(store, book, packs=workspace.packs, every=every)) as watching:
-        for look in watching.round() if once else watching.rounds(_slept):
+        looks = watching.round() if once else watching.rounds(_slept)
+        if not looks:
+            click.echo("no look: no experiment runs, or a gateway watches already", err=True)
+        for look in looks:
             row = (look.experiment, look.step.act, look.step.reason or "; ".join(look.words))
             if as_json:
                 said = dict(zip(("experiment", "act", "reason"), row, strict=True))

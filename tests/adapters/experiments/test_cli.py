@@ -1,15 +1,19 @@
 """`turnout experiments`: the simple form, the file, and what options make of it."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from adapters.cli.books import open_book
 from adapters.cli.experiments import experiments
 from adapters.errors import InvalidExperiment, RefusedMove
 from adapters.experiments.shelf import Shelf
+from adapters.experiments.watch import Watch
+from adapters.store import Store
 from tests.adapters.places import Place
 
 ARMS = ("--arm", "control=base:1", "--arm", "new=base:3")
@@ -107,6 +111,9 @@ def test_a_look_by_hand_measures_by_the_packs_checks(place: Desk) -> None:
     (pack / "queries.jsonl").write_text("")
     place.run("create", "e", "--domain", "legal", *ARMS, "--metric", "check:brief")
     assert json.loads(place.run("watch", "--once", "--json"))["act"] == "hold"
+    with closing(Watch(Store(place.store_url), open_book(place), holder="a gateway")) as other:
+        other.round()
+        assert place.run("watch", "--once").startswith("no look: no experiment runs, or a gateway")
     place.run("freeze", "e", "--reason", "a holiday")
     place.run("thaw", "e")
     assert [move["kind"] for move in place.json("show", "e")["moves"]] == [

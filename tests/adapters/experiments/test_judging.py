@@ -26,8 +26,8 @@ from adapters.interactions import Interaction, Outcome
 from adapters.registry import Registry
 from adapters.store import Store
 from tests.adapters.experiments.designs import design
-from tests.adapters.experiments.test_cli import Place
 from tests.adapters.experiments.test_metrics import answer, asks, numbers
+from tests.adapters.places import Place
 from tests.adapters.test_store import records
 from tests.fakes.judge import FakeJudge, part
 from tests.postgres import postgres

@@ -18,7 +18,7 @@ from adapters.experiments.report import Report
 from tests.adapters.experiments.designs import ARMS, design
 from tests.adapters.experiments.samples import entry, measured, move, sample
 from tests.adapters.experiments.test_cli import ARMS as GIVEN
-from tests.adapters.experiments.test_cli import Place
+from tests.adapters.experiments.test_cli import Desk
 
 THREE = [*ARMS, {"name": "other", "model": "base"}]
 MOVES = [
@@ -82,13 +82,13 @@ def test_without_matplotlib_the_error_says_what_to_install(
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
+def place(tmp_path: Path) -> Desk:
+    made = Desk(tmp_path)
     made.run("create", "e1", "--domain", "legal", *GIVEN)
     return made
 
 
-def test_show_draws_beside_its_report(place: Place) -> None:
+def test_show_draws_beside_its_report(place: Desk) -> None:
     picture = place.folder / "e1.PNG"
     shown = place.run("show", "e1", "--plot", str(picture))
     assert "sample ratio ok (p = 1); 0 units seen in several arms; no past known" in shown
@@ -106,12 +106,12 @@ def test_show_draws_beside_its_report(place: Place) -> None:
     ],
 )
 def test_show_refuses_what_it_cannot_draw(
-    place: Place, options: tuple[str, ...], reason: str
+    place: Desk, options: tuple[str, ...], reason: str
 ) -> None:
     done = CliRunner().invoke(experiments, ("show", "e1", *options), obj=place)
     assert done.exit_code == 2 and reason in done.output
 
 
-def test_a_file_that_cannot_be_written_is_named(place: Place) -> None:
+def test_a_file_that_cannot_be_written_is_named(place: Desk) -> None:
     with pytest.raises(ExportFailed, match="nowhere/e1.svg could not be written"):
         place.run("show", "e1", "--plot", str(place.folder / "nowhere" / "e1.svg"))

@@ -8,6 +8,9 @@ AdapterError
 ├── RefusedMove           an alias may not be moved like this (gate verdict, retired version …)
 ├── UnknownExperiment     no such experiment
 ├── InvalidExperiment     arms, weights or names that make no sense
+├── UnknownFile           no such upload, or somebody else's
+├── UnknownJob            no such training job, or somebody else's
+├── RefusedChange         a file or a training job may not be changed like this, as it stands
 ├── StoreUnavailable      the database did not answer
 ├── JournalFull           the journal could not take a record (disk full or limit reached)
 ├── ExportFailed          rows could not be written: the disk, or a package that is not there
@@ -46,6 +49,18 @@ class UnknownExperiment(AdapterError):
 
 class InvalidExperiment(AdapterError):
     """The experiment's arms, weights or names make no sense."""
+
+
+class UnknownFile(AdapterError):
+    """No upload of this id is there for who asks."""
+
+
+class UnknownJob(AdapterError):
+    """No training job of this id is there for who asks."""
+
+
+class RefusedChange(AdapterError):
+    """A file or a training job may not be changed like this; the message says what it waits for."""
 
 
 class StoreUnavailable(AdapterError):

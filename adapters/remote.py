@@ -90,6 +90,14 @@ class Remote:
             filesystem, root = self._place
             filesystem.put_file(str(file), f"{root}/{name}")
 
+    def remove(self, name: str) -> None:
+        """Delete a file; nothing happens where there is none."""
+        with self._translated(name):
+            filesystem, root = self._place
+            filesystem.invalidate_cache()
+            if filesystem.exists(f"{root}/{name}"):
+                filesystem.rm_file(f"{root}/{name}")
+
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:
         try:

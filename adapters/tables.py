@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -127,6 +128,7 @@ feedback = Table(
     Column("created", Float, nullable=False),
     Column("metric", String(64), nullable=False),
     Column("record", JSON, nullable=False),
+    Index("feedback_by_time", "created"),
 )
 
 keys = Table(
@@ -138,4 +140,58 @@ keys = Table(
     Column("role", String(16), nullable=False),
     Column("created", String(32), nullable=False),
     Column("revoked", String(32), nullable=True),
+)
+
+# Uploaded examples; `examples` counts them by kind. The bytes lie under the artifact root.
+files = Table(
+    "files",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("filename", String(255), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("examples", JSON, nullable=False),
+    Index("files_by_owner", "owner", "created"),
+)
+
+# What is to be trained, for whom, and how far it has come; `request` never changes. `holder` is the
+# worker that is at it, until when (unix seconds) unless it says otherwise; `seconds` what its runs
+# took.
+training_jobs = Table(
+    "training_jobs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("domain", String(32), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("started", Float, nullable=True),
+    Column("finished", Float, nullable=True),
+    Column("seconds", Float, nullable=False),
+    Column("version", String(64), nullable=True),
+    Column("verdict", String(16), nullable=True),
+    Column("trained_tokens", BigInteger, nullable=True),
+    Column("error", JSON(none_as_null=True), nullable=True),
+    Column("deaths", Integer, nullable=False),
+    Column("holder", String(64), nullable=True),
+    Column("until", Float, nullable=False),
+    Index("training_jobs_by_state", "state", "created"),
+    Index("training_jobs_by_domain", "domain", "created"),
+)
+
+# Append-only: what happened to jobs, the figures of every step, the checkpoints they left.
+training_events = Table(
+    "training_events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("job", String(64), ForeignKey("training_jobs.id"), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("level", String(8), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Index("training_events_by_job", "job", "id"),
 )

@@ -13,9 +13,11 @@ from fastapi import FastAPI
 from adapters.drainer import Drainer
 from adapters.experiments.book import ExperimentBook
 from adapters.experiments.watcher import Places, watcher
+from adapters.jobs import JobBook
 from adapters.journal import Journal
 from adapters.registry import Registry
 from adapters.store import Store
+from adapters.uploads import Uploads
 from gateway.access import KeyStore, Role
 from gateway.background import (
     drain_forever,
@@ -34,7 +36,7 @@ from gateway.openapi import document_hot_paths
 from gateway.pipeline import Pipeline
 from gateway.planning import Planner
 from gateway.record import Recorder
-from gateway.routes import feedback, health, models, route
+from gateway.routes import feedback, files, fine_tuning, health, models, route
 from gateway.routes.admin import admin_routes
 from gateway.routes.problems import answer_every_error
 from gateway.settings import Settings
@@ -44,6 +46,8 @@ from gateway.telemetry import Telemetry
 from gateway.upstream import Upstream
 from gateway.workers import Place
 from retrieval.retriever import Retriever
+
+_READ_AT_ONCE = 2
 
 
 class State(TypedDict):
@@ -79,7 +83,7 @@ def create_app(
         description="OpenAI-compatible gateway with tiered routing.",
         lifespan=lifespan,
     )
-    for routes in (models.api, feedback.api, route.api, health.api):
+    for routes in (models.api, feedback.api, route.api, files.api, fine_tuning.api, health.api):
         public.include_router(routes)
     document_hot_paths(public)
     admin = FastAPI(title="Turnout admin")
@@ -146,6 +150,11 @@ async def _open_parts(
         ),
         telemetry=telemetry,
         limits=FeedbackLimits(**settings.feedback.model_dump()),
+        uploads=Uploads(
+            store, settings.artifacts.root or settings.artifact_root, settings.state / "cache"
+        ),
+        reading=anyio.CapacityLimiter(_READ_AT_ONCE),
+        jobs=JobBook(store),
         siblings=siblings,
     )
     tasks.start_soon(drain_forever, parts, settings.journal.drain_seconds)

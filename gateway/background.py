@@ -97,6 +97,14 @@ def set_gauges(parts: Parts) -> None:
         replicas = pool.replicas.values()
         telemetry.engine_up.set(sum(replica.up for replica in replicas), name)
         states.update(item for replica in replicas for item in replica.states.items())
+    telemetry.training_runs.values.clear()
+    runs = Counter(
+        (version.manifest.domain, version.manifest.verdict)
+        for version in parts.catalog.now.versions.values()
+        if version.manifest.verdict != "unjudged"  # it was brought in from elsewhere
+    )
+    for labels, count in runs.items():
+        telemetry.training_runs.set(count, *labels)
     telemetry.adapter_replicas.values.clear()
     for (version, state), count in states.items():
         telemetry.adapter_replicas.set(count, version, state)

@@ -4,13 +4,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from adapters.drainer import Drainer
 from adapters.experiments.book import ExperimentBook
+from adapters.jobs import JobBook
 from adapters.journal import Journal
 from adapters.registry import Registry
 from adapters.store import Store
+from adapters.uploads import Uploads
 from gateway.access import Caller, KeyStore
 from gateway.catalog import LiveCatalog
 from gateway.fleet import Fleet
@@ -37,6 +40,9 @@ class Parts:
     pipeline: Pipeline
     telemetry: Telemetry
     limits: FeedbackLimits
+    uploads: Uploads
+    reading: CapacityLimiter  # uploads that are read at once, each in a process of its own
+    jobs: JobBook
     siblings: Siblings | None  # None: this is the only worker
 
     async def take_up(self) -> bool:

@@ -22,9 +22,12 @@ from adapters.errors import (
     ArtifactsUnavailable,
     CorruptAdapter,
     InvalidExperiment,
+    RefusedChange,
     RefusedMove,
     StoreUnavailable,
     UnknownExperiment,
+    UnknownFile,
+    UnknownJob,
     UnknownVersion,
 )
 from retrieval.errors import RetrievalError
@@ -172,6 +175,9 @@ OURS = (GatewayError, AdapterError, RouterError, RetrievalError)
 _TABLE: dict[type[Exception], tuple[int, str, str]] = {
     UnknownVersion: (404, "not_found", "caller_not_found"),
     UnknownExperiment: (404, "not_found", "caller_not_found"),
+    UnknownFile: (404, "not_found", "caller_not_found"),
+    UnknownJob: (404, "not_found", "caller_not_found"),
+    RefusedChange: (400, "refused", "caller_bad_request"),  # OpenAI's; its client repeats a 409
     RefusedMove: (409, "refused", "caller_bad_request"),
     InvalidExperiment: (422, "invalid_experiment", "caller_bad_request"),
     CorruptAdapter: (422, "corrupt_adapter", "caller_bad_request"),

@@ -76,6 +76,19 @@ class Gauge:
         return family
 
 
+class Total(Gauge):
+    """A sum that is counted elsewhere, such as in the store, and only read here."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
+        super().__init__(name, documentation, labels, merge=max)
+
+    def collect(self) -> Metric:
+        family = CounterMetricFamily(self.name, self.documentation, labels=self.labels)
+        for labels, value in self.values.items():
+            family.add_metric(labels, value)
+        return family
+
+
 class Histogram:
     """Observations counted in buckets, by label values."""
 
@@ -134,6 +147,11 @@ class Metrics(Collector):
         merge: Callable[[float, float], float],
     ) -> Gauge:
         made = Gauge(name, documentation, labels, merge=merge)
+        self._all.append(made)
+        return made
+
+    def total(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Total:
+        made = Total(name, documentation, labels)
         self._all.append(made)
         return made
 

@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from adapters.artifacts import Artifacts
 from adapters.remote import is_url, url_problem
+from gateway.training_settings import TrainingSettings
 
 PREFIX = "TURNOUT_"
 CONFIG_FILE = "turnout.toml"
@@ -249,13 +250,6 @@ class ExperimentSettings(_Group):
     )
 
 
-class Training(_Group):
-    automatic: bool = Field(
-        True, description="`turnout up` trains a first adapter for packs that have none."
-    )
-    minutes: float = Field(6.0, gt=0, description="Time budget of such a run.")
-
-
 class Settings(BaseSettings):
     """The whole configuration, frozen."""
 
@@ -279,7 +273,7 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     experiments: ExperimentSettings = ExperimentSettings()
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
     engines: tuple[Engine, ...] = ()
     targets: tuple[Target, ...] = ()
     packs: tuple[PackSettings, ...] = ()

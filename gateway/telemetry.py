@@ -112,6 +112,12 @@ class Telemetry:
             buckets=(0, 1, 2, 3, 4, 6, 8, 12, 20),
         )
 
+        self.training_runs = metrics.total(
+            "turnout_training_runs",
+            "Training runs that made an adapter version, by what the gate said of it.",
+            ("domain", "verdict"),
+        )
+
     def count_feedback(self, metric: str, arm: str) -> None:
         """Count one feedback; names come from callers, so after the first hundred they share a
         label."""

@@ -108,6 +108,10 @@ class Supervisor:
         if self._settings.training.automatic:
             for pack in self._untrained():
                 await self._train(pack)
+        if self._settings.training.worker:
+            spare = ["--threads", str(_spare_threads())]
+            command = ["jobs", "work", *spare, *self._places]
+            children.append(asyncio.create_task(self._keep("training", command)))
 
     async def _fit_and_index(self) -> None:
         """Build what the first start lacks; later starts find it."""
@@ -210,8 +214,7 @@ class Supervisor:
             f"training a first adapter for {pack.name}; the base model answers meanwhile"
         )
         minutes = str(self._settings.training.minutes)
-        # Threads that share a processor with the engine's would wait for each other at every layer.
-        spare = str(max(1, (os.cpu_count() or 1) // 2))
+        spare = str(_spare_threads())
         command = ["train", pack.name, "--promote", "--minutes", minutes, "--threads", spare]
         command += ["--json", *self._places]
         log = self._logs / f"train-{pack.name}.log"
@@ -255,6 +258,11 @@ def _engine_command(engine: Engine, base: Path) -> list[str]:
         "--port",
         port,
     ]
+
+
+def _spare_threads() -> int:
+    """Threads that share a processor with the engine's would wait for each other at every layer."""
+    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def _turnout(command: Sequence[str]) -> list[str]:

@@ -52,6 +52,17 @@ class Workspace:
         return self.settings.artifact_root
 
     @property
+    def artifact_root(self) -> str:
+        """Where adapter versions and uploads lie: a folder or a URL."""
+        return self.settings.artifacts.root or str(self.settings.artifact_root)
+
+    @property
+    def triggers(self) -> Mapping[str, Any]:
+        """What starts training, and what holds it back."""
+        training = self.settings.training
+        return {**training.triggers.model_dump(), "minutes": training.minutes}
+
+    @property
     def versions(self) -> Artifacts:
         return self.settings.versions
 

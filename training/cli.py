@@ -43,6 +43,10 @@ class Workspace(Protocol):
         """SQLAlchemy URL of the store."""
 
     @property
+    def artifacts(self) -> Path:
+        """Where indexes lie, in a folder of that name."""
+
+    @property
     def base_model(self) -> Path:
         """Folder of the base model."""
 
@@ -57,9 +61,17 @@ class Workspace(Protocol):
 
 @click.command()
 @click.argument("domain")
-@click.option("--data", type=_FILE, help="Chat JSONL in place of the pack's train.jsonl.")
+@click.option("--data", type=_FILE, help="OpenAI or TRL examples for the pack's train.jsonl.")
 @click.option(
     "--from-log", is_flag=True, help="Add answers from the log that feedback corrected or praised."
+)
+@click.option("--general", type=_FILE, help="Chat JSONL to mix in against forgetting.")
+@click.option(
+    "--scrub",
+    type=click.Choice(["all", "users", "none"]),
+    default="users",
+    show_default=True,
+    help="Whose personal data is replaced; `users`: all but the pack's own.",
 )
 @click.option("--method", type=click.Choice(["sft"]), default="sft", show_default=True)
 @click.option("--epochs", type=click.IntRange(1, 100), help="At most so many passes over the data.")
@@ -89,6 +101,8 @@ def train(
     domain: str,
     data: Path | None,
     from_log: bool,
+    general: Path | None,
+    scrub: str,
     method: Literal["sft"],
     rank: str,
     threads: int | None,
@@ -103,6 +117,7 @@ def train(
     """
     try:
         # PyTorch takes seconds to import and is not needed to evaluate a server.
+        from training.curate import Filters, Scrub
         from training.jobs import Job, run
         from training.sft import SftSettings
     except ModuleNotFoundError as exc:
@@ -117,6 +132,9 @@ def train(
         packs=workspace.packs,
         data=data,
         from_log=from_log,
+        general=general,
+        indexes=workspace.artifacts / "indexes",
+        filters=Filters(scrub=Scrub(scrub)),
         promote=promote,
         threads=threads,
         settings=SftSettings(method=method, rank=int(rank), **chosen),

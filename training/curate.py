@@ -1,45 +1,62 @@
 """From raw examples to a dataset: what is removed, why, and the digest of what is left."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
+from training.curation.duplicates import drop_contradictions, drop_repeated, drop_similar
+from training.curation.personal import Personal, Scrubber
+from training.curation.poisoning import drop_poisoned
+from training.curation.removal import Reason, Removed
+from training.curation.wording import dropped, foreign, too_long, toxic
 from training.errors import TooFewRows
-from training.rows import Row, canonical
+from training.rows import Kind, Row, Source, canonical
 
-# A longer row is a document, not an example: this is half of the default model's context.
-MAX_CHARACTERS = 16_000
+Progress = Callable[[int, int], None]
 
 
-class Reason(StrEnum):
-    """Why an example was left out."""
+class Scrub(StrEnum):
+    """Whose personal data is replaced by placeholders; of the others it is only counted."""
 
-    DUPLICATE = "duplicate"
-    CONTRADICTION = "contradiction"
-    TOO_LONG = "too_long"
-    NO_CONSENT = "no_consent"
-    NOT_POSITIVE = "not_positive"
-    UNUSABLE = "unusable"
-    CONTAMINATION = "contamination"
+    ALL = "all"
+    USERS = "users"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
-    """One example that was left out: where it came from, why, and what shows it."""
+class Filters:
+    """What may stay.
 
-    origin: str
-    reason: Reason
-    detail: str = ""
+    Args:
+        max_characters: of prompt and answers; a longer row is a document, not an example. The
+            default is half of the default model's context.
+        languages: ISO 639-1; none allows every language.
+        scrub: USERS leaves a pack's own rows as they are.
+        unit_share: of the rows of one kind, the most that one unit may give, though `unit_rows`
+            always.
+        general_share: of the answers to be learned, how many should be general ones.
+    """
+
+    max_characters: int = 16_000
+    languages: frozenset[str] = frozenset()
+    toxicity: bool = True
+    scrub: Scrub = Scrub.USERS
+    unit_share: float = 0.05
+    unit_rows: int = 20
+    general_share: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Examples to train on, in the order of their sources, and what was left out on the way."""
+    """Examples to train on, in an order that only depends on what they are, and what was left out
+    on the way. `personal` counts personal data in the rows, replaced and left, by kind."""
 
     rows: tuple[Row, ...]
     removed: tuple[Removed, ...]
+    personal: Mapping[str, Mapping[Personal, int]] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -52,6 +69,11 @@ class Dataset:
         return {"kept": len(self.rows), **Counter(str(item.reason) for item in self.removed)}
 
 
+class _Found(NamedTuple):
+    replaced: bool
+    counts: Counter[Personal]
+
+
 def digest(rows: Iterable[Row]) -> str:
     """SHA-256 over rows in order."""
     content = hashlib.sha256()
@@ -60,58 +82,102 @@ def digest(rows: Iterable[Row]) -> str:
     return content.hexdigest()
 
 
+def reasons(removed: Iterable[Removed]) -> str:
+    """How many were left out, by reason, in words."""
+    counts = Counter(str(item.reason) for item in removed)
+    return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items())) or "nothing left out"
+
+
 def curate(
-    rows: Sequence[Row], removed: Sequence[Removed] = (), *, max_characters: int = MAX_CHARACTERS
+    rows: Sequence[Row],
+    removed: Sequence[Removed] = (),
+    general: Sequence[Row] = (),
+    filters: Filters | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Dataset:
-    """Drop over-long rows, exact repetitions and every row of a contradictory prompt.
+    """Filter rows, scrub them, and mix in general ones.
 
     `removed` is what the sources left out already. Raises TooFewRows when nothing is left.
     """
-    kept, dropped = _drop_long(rows, max_characters)
-    kept, contradictory = _drop_contradictions(kept)
-    kept, repeated = _drop_duplicates(kept)
-    if not kept:
-        raise TooFewRows(f"no usable example is left of {len(rows) + len(removed)}")
-    return Dataset(tuple(kept), (*removed, *dropped, *contradictory, *repeated))
+    filters = filters or Filters()
+    out = list(removed)
+    kept = sorted([*rows, *general], key=_order)
+
+    def keep(result: tuple[list[Row], list[Removed]]) -> list[Row]:
+        out.extend(result[1])
+        return result[0]
+
+    kept = keep(dropped(kept, Reason.TOO_LONG, too_long(filters.max_characters)))
+    kept, found = _scrub(kept, filters.scrub, progress)
+    kept = sorted(kept, key=_order)
+    if filters.languages:
+        kept = keep(dropped(kept, Reason.LANGUAGE, foreign(filters.languages)))
+    if filters.toxicity:
+        kept = keep(dropped(kept, Reason.TOXIC, toxic()))
+    kept = keep(drop_contradictions(kept))
+    kept = keep(drop_repeated(kept))
+    kept = keep(drop_similar(kept))
+    kept = keep(drop_poisoned(kept))
+    kept = keep(_cap(kept, filters))
+    kept = _mix(kept, filters.general_share)
+    if all(row.source is Source.GENERAL for row in kept):
+        raise TooFewRows(
+            f"no usable example is left of {len(rows) + len(removed)} ({reasons(out)})"
+        )
+    return Dataset(tuple(kept), tuple(out), _personal(kept, found))
 
 
-def _drop_long(rows: Iterable[Row], limit: int) -> tuple[list[Row], list[Removed]]:
-    kept, removed = [], []
+def _order(row: Row) -> tuple[bool, str, str, float]:
+    """The owner's first; by content, and among equals by where and when a row came from."""
+    return not row.is_trusted, canonical(row), row.origin, row.time or 0.0
+
+
+def _scrub(
+    rows: Sequence[Row], whose: Scrub, progress: Progress
+) -> tuple[list[Row], dict[Row, _Found]]:
+    """Rows with placeholders where they are wanted, and what was found in which."""
+    scrubber = Scrubber()
+    scrubbed, found = [], {}
+    for done, row in enumerate(rows, 1):
+        clean, counts = scrubber.scrub_row(row)
+        replaced = whose is Scrub.ALL or (whose is Scrub.USERS and not row.is_trusted)
+        scrubbed.append(clean if replaced else row)
+        if counts:
+            found[scrubbed[-1]] = _Found(replaced, counts)
+        progress(done, len(rows))
+    return scrubbed, found
+
+
+def _personal(rows: Iterable[Row], found: Mapping[Row, _Found]) -> dict[str, dict[Personal, int]]:
+    counts: dict[str, Counter[Personal]] = {"replaced": Counter(), "left": Counter()}
     for row in rows:
-        if row.size <= limit:
-            kept.append(row)
-        else:
-            detail = f"{row.size} characters, at most {limit}"
-            removed.append(Removed(row.origin, Reason.TOO_LONG, detail))
-    return kept, removed
+        if row in found:
+            counts["replaced" if found[row].replaced else "left"].update(found[row].counts)
+    return {name: dict(sorted(some.items())) for name, some in counts.items()}
 
 
-def _drop_contradictions(rows: Sequence[Row]) -> tuple[list[Row], list[Removed]]:
-    """One prompt with two answers teaches neither; nobody here can tell which is right."""
-    answers: dict[tuple[tuple[str, str], ...], set[str]] = {}
+def _cap(rows: Sequence[Row], filters: Filters) -> tuple[list[Row], list[Removed]]:
+    """At most a share of each kind from one unit; which of a unit's stay is as good as random."""
+    sizes = Counter(row.kind for row in rows)
+    given: dict[tuple[Kind, str], list[Row]] = defaultdict(list)
     for row in rows:
-        answers.setdefault(row.prompt, set()).add(row.answer)
-    kept, removed = [], []
-    for row in rows:
-        found = answers[row.prompt]
-        if len(found) == 1:
-            kept.append(row)
-        else:
-            detail = f"{_short(row.question)}: " + " / ".join(sorted(map(_short, found)))
-            removed.append(Removed(row.origin, Reason.CONTRADICTION, detail))
-    return kept, removed
+        if row.unit is not None:
+            given[row.kind, row.unit].append(row)
+    beyond: dict[Row, int] = {}
+    for (kind, _), some in given.items():
+        most = max(filters.unit_rows, int(filters.unit_share * sizes[kind]))
+        beyond |= dict.fromkeys(sorted(some, key=lambda row: digest([row]))[most:], most)
+    removed = [
+        Removed(row.origin, Reason.UNIT_CAP, f"{row.kind}: {most} rows of its unit are enough")
+        for row, most in beyond.items()
+    ]
+    return [row for row in rows if row not in beyond], removed
 
 
-def _drop_duplicates(rows: Iterable[Row]) -> tuple[list[Row], list[Removed]]:
-    first: dict[tuple[object, str], Row] = {}
-    removed = []
-    for row in rows:
-        seen = first.setdefault((row.prompt, row.answer), row)
-        if seen is not row:
-            removed.append(Removed(row.origin, Reason.DUPLICATE, f"same as {seen.origin}"))
-    return list(first.values()), removed
-
-
-def _short(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= 60 else flat[:59] + "…"
+def _mix(rows: Sequence[Row], share: float) -> list[Row]:
+    """General rows as `share` of all SFT rows, as good as drawn by chance."""
+    own = sum(row.kind is Kind.SFT and row.source is not Source.GENERAL for row in rows)
+    general = [row for row in rows if row.source is Source.GENERAL]
+    wanted = round(own * share / (1 - share))
+    chosen = set(sorted(general, key=lambda row: digest([row]))[:wanted])
+    return [row for row in rows if row.source is not Source.GENERAL or row in chosen]

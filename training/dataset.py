@@ -1,13 +1,13 @@
 """Splitting a dataset so that nothing held out is trained on, and encoding rows as tokens."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from training.curate import Reason, Removed
+from training.curation.removal import Reason, Removed
 from training.errors import DataError, TooFewRows
-from training.rows import Row
+from training.rows import Kind, Row, Source
 from training.similarity import clusters, join, root, similar_pairs
 
 IGNORED = -100  # the label of a token that is not learned; PyTorch's cross-entropy ignores it
@@ -21,13 +21,23 @@ FEWEST_UNITS = 10
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Three disjoint parts; `contaminated` training rows were too close to test rows to be used."""
+    """Three disjoint parts; `contaminated` rows were too close to an evaluation set to be used.
+
+    `tested_from` is the time of the oldest test row, where the test part is the newest of the log.
+    """
 
     train: tuple[Row, ...]
     validation: tuple[Row, ...]
     test: tuple[Row, ...]
     contaminated: tuple[Removed, ...]
     grouped_by: str
+    tested_from: float | None = None
+
+    def of(self, kind: Kind) -> "Split":
+        """The same parts with rows of one kind only."""
+        parts = (self.train, self.validation, self.test)
+        train, validation, test = (tuple(row for row in part if row.kind is kind) for part in parts)
+        return replace(self, train=train, validation=validation, test=test)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +53,56 @@ class Encoded:
         return [IGNORED] * self.answer_at + list(self.input_ids[self.answer_at :])
 
 
-def split(rows: Sequence[Row], held_out: Sequence[Row] | None = None, *, seed: int = 0) -> Split:
+def split(
+    rows: Sequence[Row],
+    held_out: Sequence[Row] | None = None,
+    *,
+    evaluations: Mapping[str, Sequence[Row]] | None = None,
+    seed: int = 0,
+) -> Split:
     """Divide 80/10/10 by groups of near-duplicates and, where known, of users.
 
-    Rows given as `held_out` are the test part as they are; rows too close to them are removed.
+    Rows given as `held_out` are the test part as they are; without them it is the newest groups
+    of rows that have a time, if these suffice. Rows too close to `held_out` or to one of the other
+    `evaluations`, by name, are removed. General rows are only trained on.
 
     Raises:
         TooFewRows: fewer than FEWEST_ROWS training rows, or no test row, would be left.
     """
-    clean, contaminated = _decontaminate(rows, held_out or ())
+    sets = dict(evaluations or {})
+    if held_out and held_out not in sets.values():
+        sets["held-out"] = held_out
+    clean, contaminated = _decontaminate(rows, sets)
+    general = [row for row in clean if row.source is Source.GENERAL]
+    clean = [row for row in clean if row.source is not Source.GENERAL]
     groups, grouped_by = _groups(clean)
     order = sorted(groups)
     random.Random(seed).shuffle(order)
     share = round(len(clean) * HELD_OUT_SHARE)
-    test = list(held_out) if held_out is not None else _take(groups, order, clean, share)
+    if held_out is None:
+        newest = _newest_first(groups, clean, order, share)
+        test = _take(groups, newest or order, clean, share)
+        order = [group for group in order if group in groups]
+    else:
+        newest, test = [], list(held_out)
     validation = _take(groups, order, clean, min(share, MOST_VALIDATION_ROWS))
-    chosen = sorted(index for group in order for index in groups[group])
-    train = tuple(clean[index] for index in chosen)
+    train = [clean[index] for index in sorted(index for some in groups.values() for index in some)]
+    train += general
     if len(train) < FEWEST_ROWS:
         raise TooFewRows(
             f"{len(train)} training rows are left of {len(rows)}; at least {FEWEST_ROWS} are needed"
         )
     if not test:
         raise TooFewRows("no row is left to evaluate on; give the pack an eval.jsonl, or more rows")
-    return Split(train, tuple(validation), tuple(test), tuple(contaminated), grouped_by)
+    since = min((row.time for row in test if row.time is not None), default=None)
+    return Split(
+        train=tuple(train),
+        validation=tuple(validation),
+        test=tuple(test),
+        contaminated=tuple(contaminated),
+        grouped_by=grouped_by,
+        tested_from=since if newest else None,
+    )
 
 
 def leaked(train: Sequence[Row], test: Sequence[Row]) -> int:
@@ -127,16 +163,18 @@ def _render(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_pr
     return str(text)
 
 
-def _decontaminate(rows: Sequence[Row], held_out: Sequence[Row]) -> tuple[list[Row], list[Removed]]:
-    pairs = similar_pairs([row.question for row in rows], [row.question for row in held_out])
-    copies: dict[int, int] = {}
-    for index, match in pairs:
-        copies.setdefault(index, match)
-    units = {row.unit for row in held_out if row.unit is not None}
+def _decontaminate(
+    rows: Sequence[Row], sets: Mapping[str, Sequence[Row]]
+) -> tuple[list[Row], list[Removed]]:
+    copies: dict[int, str] = {}
+    for name, held_out in sets.items():
+        pairs = similar_pairs([row.question for row in rows], [row.question for row in held_out])
+        for index, match in pairs:
+            copies.setdefault(index, f"near-copy of {name} {held_out[match].origin}")
+    units = {row.unit for some in sets.values() for row in some if row.unit is not None}
     clean, removed = [], []
     for index, row in enumerate(rows):
-        if index in copies:
-            detail = f"near-copy of held-out {held_out[copies[index]].origin}"
+        if (detail := copies.get(index)) is not None:
             removed.append(Removed(row.origin, Reason.CONTAMINATION, detail))
         elif row.unit in units:
             removed.append(Removed(row.origin, Reason.CONTAMINATION, "its user is held out"))
@@ -160,13 +198,26 @@ def _groups(rows: Sequence[Row]) -> tuple[dict[int, list[int]], str]:
     return groups, "unit and near-duplicates" if by_unit else "near-duplicates"
 
 
+def _newest_first(
+    groups: Mapping[int, Sequence[int]], rows: Sequence[Row], order: Sequence[int], wanted: int
+) -> list[int]:
+    """Groups by the time of their newest row, latest first; none if too few rows have a time."""
+    latest = {
+        group: max(rows[index].time or 0.0 for index in groups[group])
+        for group in order
+        if all(rows[index].time is not None for index in groups[group])
+    }
+    if sum(len(groups[group]) for group in latest) < 2 * wanted:
+        return []
+    return sorted(latest, key=lambda group: -latest[group])
+
+
 def _take(
-    groups: dict[int, list[int]], order: list[int], rows: Sequence[Row], wanted: int
+    groups: dict[int, list[int]], order: Sequence[int], rows: Sequence[Row], wanted: int
 ) -> list[Row]:
-    """Move whole groups out of `order` for `wanted` rows; a group too large for the rest stays."""
+    """Move whole groups out of `groups` for `wanted` rows; one too large for the rest stays."""
     taken: list[int] = []
-    for group in list(order):
+    for group in order:
         if len(taken) + len(groups[group]) <= wanted:
-            taken += groups[group]
-            order.remove(group)
+            taken += groups.pop(group)
     return [rows[index] for index in sorted(taken)]

@@ -2,6 +2,7 @@
 
 TrainingError
 ├── DataError          a line or a source of examples that cannot be used; names file and line
+├── Leaked             training rows that are near-copies of evaluation rows
 ├── TooFewRows         not enough examples to train on, or to judge by
 ├── RunFailed          the training itself broke, for instance a loss that is no number
 └── EndpointError      the model server that was to be evaluated did not answer as one
@@ -14,6 +15,10 @@ class TrainingError(Exception):
 
 class DataError(TrainingError):
     """Examples that cannot be used; the message begins with `file:line` where there is one."""
+
+
+class Leaked(TrainingError):
+    """Training rows are near-copies of evaluation rows; a score on these would mean nothing."""
 
 
 class TooFewRows(TrainingError):

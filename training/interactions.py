@@ -1,42 +1,86 @@
-"""Examples from the log: corrected answers, and answers that people found good.
+"""Examples from the log: corrections, and answers that people liked, disliked or preferred.
 
-Only what people vouch for, by feedback, and only where the caller agreed to training. A judge is
-none of them, and nobody saw what a shadow arm answered.
+Only what people say, by feedback, and only where caller and key agreed to training. A judge is none
+of them, and nobody saw what a shadow arm answered.
 """
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from adapters.experiments.measures import JUDGE
 from adapters.interactions import Feedback, Interaction, JudgedInteraction, Outcome
-from training.curate import Reason, Removed
+from training.context import Context, ContextLost
+from training.curation.removal import Reason, Removed
 from training.errors import DataError
-from training.rows import Row, parse_chat
+from training.rows import Row, Source, canonical, parse_chat
 
 LOG_TASK = "log"
 _PRAISE = frozenset({"up", "thumbs_up", "positive", "good", "true"})
 
 
-def rows_from_log(
-    judged: Iterable[JudgedInteraction], threshold: float = 0.5
-) -> tuple[list[Row], list[Removed]]:
-    """SFT rows from judged interactions, and what was left out.
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """An answer that was judged and may be used: as a row, with what was said of it and a digest
+    of the messages it answers."""
 
-    The newest demonstration takes the place of the answer. Without one, the answer itself is an
-    example if the newest judgement by each metric is positive: true, praise, or a number of at
-    least `threshold`.
+    row: Row
+    feedback: tuple[Feedback, ...]
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Original:
+    """What a model answered to which messages, judged or not."""
+
+    text: str
+    asked: str
+
+
+def rows_from_log(
+    judged: Iterable[JudgedInteraction],
+    threshold: float = 0.5,
+    *,
+    context: Context | None = None,
+    opted_out: Collection[str] = (),
+) -> tuple[list[Row], list[Removed]]:
+    """Rows of all kinds from judged interactions, and what was left out.
+
+    The newest demonstration is an example, and better than the answer. Without one, an answer is an
+    example if the newest judgement by each metric is positive (true, praise, or a number of at
+    least `threshold`), and good or bad for KTO if they agree. An answer preferred over another, or
+    liked where another to the same messages was disliked, makes a pair. Keys in `opted_out` give
+    nothing.
     """
+    context = context or Context()
+    originals: dict[str, _Original] = {}
+    answered: dict[str, _Answered] = {}
     rows: list[Row] = []
     removed: list[Removed] = []
+    used: set[str] = set()
     for item in judged:
+        asked = item.interaction
         said = [one for one in item.feedback if not one.metric.startswith(JUDGE)]
-        if not said or item.interaction.shadow_of is not None:
+        if asked.shadow_of is not None:
             continue
-        example = _example(item.interaction, said, threshold)
-        if isinstance(example, Row):
-            rows.append(example)
-        else:
-            removed.append(example)
-    return rows, removed
+        if asked.train and asked.key not in opted_out and (text := _whole_text(asked)):
+            originals[asked.id] = _Original(text, _asked(asked))
+        if not said:
+            continue
+        found = _usable(asked, said, context, opted_out)
+        if isinstance(found, Removed):
+            removed.append(found)
+            continue
+        answered[asked.id] = found
+        some = list(_examples(asked, found, threshold))
+        rows += some
+        used |= {row.origin for row in some}
+    pairs = [*_preferred(answered, originals), *_opposed(answered, threshold)]
+    rows += {canonical(pair): pair for pair in pairs}.values()
+    used |= {pair.origin for pair in pairs}
+    undecided = (name for name in answered if name not in used)
+    return rows, removed + [Removed(name, Reason.UNDECIDED) for name in undecided]
 
 
 def is_positive(value: bool | float | str | None, threshold: float) -> bool:
@@ -48,35 +92,104 @@ def is_positive(value: bool | float | str | None, threshold: float) -> bool:
     return value >= threshold
 
 
-def _example(
-    interaction: Interaction, feedback: Sequence[Feedback], threshold: float
-) -> Row | Removed:
+def _usable(
+    interaction: Interaction,
+    feedback: Sequence[Feedback],
+    context: Context,
+    opted_out: Collection[str],
+) -> _Answered | Removed:
     if not interaction.train:
         return Removed(interaction.id, Reason.NO_CONSENT)
-    demonstrations = [f.demonstration for f in feedback if f.demonstration]
-    if demonstrations:
-        return _row(interaction, demonstrations[-1])
-    if interaction.outcome is not Outcome.OK or not _is_praised(feedback, threshold):
-        return Removed(interaction.id, Reason.NOT_POSITIVE)
-    answer = interaction.response.get("text")
-    if not isinstance(answer, str):
-        return Removed(interaction.id, Reason.UNUSABLE, "the response holds no text")
-    return _row(interaction, answer)
-
-
-def _is_praised(feedback: Iterable[Feedback], threshold: float) -> bool:
-    newest = {judgement.metric: judgement.value for judgement in feedback}
-    return all(is_positive(value, threshold) for value in newest.values())
-
-
-def _row(interaction: Interaction, answer: str) -> Row | Removed:
-    asked = interaction.request.get("messages")
-    messages = asked if isinstance(asked, list) else []
-    line = {
-        "messages": [*messages, {"role": "assistant", "content": answer}],
-        "meta": {"task": LOG_TASK, "unit": interaction.unit},
-    }
+    if interaction.key in opted_out:
+        return Removed(interaction.id, Reason.OPTED_OUT, "its key's owner opted out")
+    demonstrated = [f.demonstration for f in feedback if f.demonstration]
+    answer = demonstrated[-1] if demonstrated else _whole_text(interaction)
+    if answer is None:
+        return Removed(interaction.id, Reason.UNUSABLE, "the response holds no whole text")
     try:
-        return parse_chat(line, origin=interaction.id, where=interaction.id)
+        row = _row(interaction, context.messages(interaction), answer)
+    except ContextLost as exc:
+        return Removed(interaction.id, Reason.NO_CONTEXT, str(exc))
     except DataError as exc:
         return Removed(interaction.id, Reason.UNUSABLE, str(exc))
+    return _Answered(row, tuple(feedback), _asked(interaction))
+
+
+def _whole_text(interaction: Interaction) -> str | None:
+    """The model's answer, unless it broke off or is no text."""
+    text = interaction.response.get("text")
+    is_whole = interaction.outcome is Outcome.OK and isinstance(text, str) and text.strip()
+    return text if is_whole else None
+
+
+def _asked(interaction: Interaction) -> str:
+    messages = repr(interaction.request.get("messages"))
+    return hashlib.sha256(messages.encode("utf-8", "replace")).hexdigest()
+
+
+def _row(interaction: Interaction, messages: Sequence[object], answer: str) -> Row:
+    facts = interaction.request.get("metadata")
+    task = facts.get("task") if isinstance(facts, Mapping) else None
+    line = {
+        "messages": [*messages, {"role": "assistant", "content": answer}],
+        "meta": {
+            "task": task if isinstance(task, str) and task else LOG_TASK,
+            "unit": interaction.unit,
+            "time": interaction.created,
+        },
+    }
+    row = parse_chat(line, origin=interaction.id, where=interaction.id)
+    return replace(row, source=Source.LOG)
+
+
+def _examples(interaction: Interaction, found: _Answered, threshold: float) -> Iterator[Row]:
+    """What one answer and the feedback on it teach by themselves."""
+    if any(judgement.demonstration for judgement in found.feedback):
+        yield found.row
+        if original := _whole_text(interaction):
+            yield from _pair(found.row, original)
+        return
+    verdict = _verdict(found.feedback, threshold)
+    if verdict is not None:
+        yield replace(found.row, desirable=verdict)
+    if verdict:
+        yield found.row
+
+
+def _verdict(feedback: Iterable[Feedback], threshold: float) -> bool | None:
+    """Whether people found an answer good; None where they said nothing of it, or disagree."""
+    newest = {f.metric: f.value for f in feedback if f.value is not None and not f.preferred_over}
+    verdicts = {is_positive(value, threshold) for value in newest.values()}
+    return verdicts.pop() if len(verdicts) == 1 else None
+
+
+def _preferred(
+    answered: Mapping[str, _Answered], originals: Mapping[str, _Original]
+) -> Iterator[Row]:
+    """Pairs that somebody ordered."""
+    for better in answered.values():
+        for judgement in better.feedback:
+            worse = originals.get(judgement.preferred_over or "")
+            if worse is not None and worse.asked == better.asked:
+                yield from _pair(better.row, worse.text)
+
+
+def _opposed(answered: Mapping[str, _Answered], threshold: float) -> Iterator[Row]:
+    """Pairs of a liked answer and a disliked one to the same messages; each disliked one once."""
+    liked: dict[str, Row] = {}
+    disliked: dict[str, list[Row]] = defaultdict(list)
+    for item in answered.values():
+        shown = any(judgement.demonstration for judgement in item.feedback)
+        verdict = True if shown else _verdict(item.feedback, threshold)
+        if verdict:
+            liked.setdefault(item.asked, item.row)
+        elif verdict is False:
+            disliked[item.asked].append(item.row)
+    for asked, better in liked.items():
+        for worse in disliked[asked]:
+            yield from _pair(better, worse.answer)
+
+
+def _pair(better: Row, worse: str) -> Iterator[Row]:
+    if better.answer.strip() != worse.strip():
+        yield replace(better, rejected=worse)

@@ -5,9 +5,9 @@ What a run reads, does and decides is left in its folder; one that dies register
 
 import hashlib
 import json
-from collections import Counter
+import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,18 @@ import torch
 from adapters.manifest import Manifest, Metric, TrainingFacts, config_hash
 from adapters.registry import Aliases, Registry
 from adapters.store import Store
-from training.curate import Dataset, curate, digest
-from training.dataset import Split, encode_all, leaked, split
+from training.card import card, write_dataset
+from training.curate import Filters
+from training.dataset import Split, encode_all
 from training.errors import TooFewRows
 from training.evaluate import Evaluation, evaluate
+from training.formats import read_examples
 from training.gate import Judgement, Verdict, judge
 from training.inprocess import BASE, InProcess
+from training.prepare import Prepared, prepare
 from training.progress import Reporter
-from training.sft import ADAPTER, TARGET_MODULES, SftSettings, load_tokenizer, train
+from training.rows import Kind
+from training.sft import ADAPTER, LOG, TARGET_MODULES, SftSettings, load_tokenizer, train
 from training.sources import gather
 from training.watch import Trained
 
@@ -34,7 +38,13 @@ ACTOR = "turnout train"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to train, from what, where to leave traces. `data` replaces the pack's train.jsonl."""
+    """What to train, from what, where to leave traces. `data` replaces the pack's train.jsonl;
+    `general` are rows against forgetting, `indexes` hold the passages that the log names, keys in
+    `opted_out` give nothing.
+
+    `validation` is kept out of training, and what the candidate is judged by where the pack has no
+    evaluation set. `resume`: the folder holds what an interrupted run of this job left.
+    """
 
     domain: str
     base_model: Path
@@ -42,15 +52,24 @@ class Job:
     packs: tuple[Path, ...] = ()
     data: Path | None = None
     from_log: bool = False
+    validation: Path | None = None
+    general: Path | None = None
+    indexes: Path | None = None
+    filters: Filters = Filters()
+    opted_out: tuple[str, ...] = ()
+    challenge: bool = True
     promote: bool = False
+    resume: bool = False
     threads: int | None = None
     settings: SftSettings = SftSettings()
 
     def as_json(self) -> dict[str, Any]:
         """The arguments, as they are kept beside the results."""
         values = asdict(self)
-        values |= {"base_model": str(self.base_model), "folder": str(self.folder)}
-        values |= {"packs": [str(pack) for pack in self.packs], "data": str(self.data or "")}
+        for name in ("base_model", "folder", "data", "validation", "general", "indexes"):
+            values[name] = str(values[name] or "")
+        values["packs"] = [str(pack) for pack in self.packs]
+        values["filters"]["languages"] = sorted(self.filters.languages)
         return values
 
 
@@ -60,7 +79,7 @@ class Result:
 
     manifest: Manifest
     trained: Trained
-    dataset: Dataset
+    prepared: Prepared
     candidate: Evaluation
     rivals: tuple[Evaluation, ...]
     judgement: Judgement
@@ -77,7 +96,10 @@ class Result:
             "evaluation": self.candidate.as_json(self.rivals)
             | {"tasks_against": {r.model: _by_task(self.candidate, r) for r in self.rivals}},
             "training": asdict(self.trained),
-            "dataset": {"digest": self.dataset.digest, **self.dataset.counts},
+            "dataset": {
+                "digest": self.prepared.dataset.digest,
+                **self.prepared.dataset.counts,
+            },
         }
 
 
@@ -87,28 +109,61 @@ def run(job: Job, store: Store, registry: Registry, reporter: Reporter) -> Resul
     The version becomes its domain's challenger if the gate passes it, and champion if the job
     says so too.
     """
+    if job.resume:
+        _start_over(job.folder)
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     job.folder.mkdir(parents=True, exist_ok=True)
     _write(job.folder / "arguments.json", job.as_json())
     reporter.stage("curate")
-    found = gather(job.domain, job.packs, job.data, store if job.from_log else None)
-    dataset = curate(found.rows, found.removed)
-    reporter.stage("split")
-    parts = split(dataset.rows, found.held_out, seed=job.settings.seed)
-    _write(job.folder / "dataset.json", _dataset_report(dataset, parts))
+    prepared = _prepare(job, store, reporter)
+    parts = prepared.parts.of(Kind.SFT)
+    if not parts.train or not parts.test:
+        raise TooFewRows(f"{job.domain} has no answers to learn from, or none to be tested on")
     reporter.stage("train")
     trained = _train(job, parts, reporter)
     reporter.stage("evaluate")
     candidate, rivals = _evaluate(job, parts, registry, reporter)
-    judgement = judge(candidate, rivals, leaked=leaked(parts.train, parts.test))
+    judgement = judge(candidate, rivals)
     reporter.stage("publish")
-    facts = _facts(job, dataset, parts, candidate, rivals, judgement)
+    facts = _facts(job, prepared, candidate, rivals, judgement)
     manifest = registry.publish(job.domain, job.folder / ADAPTER, facts)
     promoted = _move_aliases(job, registry, manifest, judgement)
-    result = Result(manifest, trained, dataset, candidate, tuple(rivals), judgement, promoted)
+    result = Result(manifest, trained, prepared, candidate, tuple(rivals), judgement, promoted)
     _write(job.folder / "result.json", result.as_json())
     return result
+
+
+def _start_over(folder: Path) -> None:
+    """Clear away what was interrupted: there is no checkpoint to go on from, and the log may have
+    grown since."""
+    shutil.rmtree(folder / "dataset", ignore_errors=True)
+    (folder / LOG).unlink(missing_ok=True)
+
+
+def _prepare(job: Job, store: Store, reporter: Reporter) -> Prepared:
+    found = gather(
+        job.domain,
+        job.packs,
+        job.data,
+        store if job.from_log else None,
+        general=job.general,
+        indexes=job.indexes,
+        opted_out=job.opted_out,
+    )
+    if job.validation is not None:
+        rows = tuple(read_examples(job.validation))
+        named = {**found.evaluations, "the validation file": rows}
+        found = replace(found, held_out=found.held_out or rows, evaluations=named)
+    prepared = prepare(
+        job.domain,
+        found,
+        job.filters,
+        seed=job.settings.seed,
+        progress=lambda done, total: reporter.advance(done, total, {}),
+    )
+    write_dataset(prepared, job.folder / "dataset")
+    return prepared
 
 
 def _train(job: Job, parts: Split, reporter: Reporter) -> Trained:
@@ -147,8 +202,7 @@ def _evaluate(
 
 def _facts(
     job: Job,
-    dataset: Dataset,
-    parts: Split,
+    prepared: Prepared,
     candidate: Evaluation,
     rivals: Sequence[Evaluation],
     judgement: Judgement,
@@ -164,7 +218,7 @@ def _facts(
         method=job.settings.method,
         target_modules=TARGET_MODULES,
         parent_version=rivals[1].model if len(rivals) > 1 else None,
-        data=_dataset_report(dataset, parts) | {"removed": _removals(dataset, parts)},
+        data=card(prepared),
         seeds={"split": job.settings.seed, "train": job.settings.seed},
         metrics=tuple(
             Metric(
@@ -187,29 +241,11 @@ def _move_aliases(job: Job, registry: Registry, manifest: Manifest, judgement: J
     """Only a version that the gate passed gets an alias; returns whether it is champion now."""
     if judgement.verdict is not Verdict.PASS:
         return False
-    registry.challenge(manifest.version, actor=ACTOR, reason=judgement.reason)
+    if job.challenge:
+        registry.challenge(manifest.version, actor=ACTOR, reason=judgement.reason)
     if job.promote:
         registry.promote(manifest.version, actor=ACTOR, reason=judgement.reason)
     return job.promote
-
-
-def _dataset_report(dataset: Dataset, parts: Split) -> dict[str, Any]:
-    return {
-        "digest": dataset.digest,
-        "test_digest": digest(parts.test),
-        "rows": {
-            "train": len(parts.train),
-            "validation": len(parts.validation),
-            "test": len(parts.test),
-        },
-        "grouped_by": parts.grouped_by,
-        "removed": [asdict(item) for item in (*dataset.removed, *parts.contaminated)],
-    }
-
-
-def _removals(dataset: Dataset, parts: Split) -> dict[str, int]:
-    """How many rows were removed, by reason; the run's folder has the list."""
-    return dict(Counter(str(item.reason) for item in (*dataset.removed, *parts.contaminated)))
 
 
 def _by_task(candidate: Evaluation, rival: Evaluation) -> dict[str, Any]:

@@ -4,8 +4,10 @@ Knows the file format; knows nothing of where the examples came from or what bec
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,36 @@ from adapters.packs import read_jsonl
 from training.errors import DataError
 
 Message = dict[str, str]
+Turn = tuple[str, str]
 
-_ROLES = frozenset({"system", "user", "assistant"})
+# OpenAI's newer word for the system's messages, which chat templates do not know.
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 UNNAMED_TASK = "default"
+
+
+class Kind(StrEnum):
+    """What an example can teach: an answer, the better of two answers, or a verdict on one."""
+
+    SFT = "sft"
+    PREFERENCE = "preference"
+    KTO = "kto"
+
+
+class Source(StrEnum):
+    """Where an example came from."""
+
+    PACK = "pack"
+    FILE = "file"
+    LOG = "log"
+    GENERAL = "general"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A prompt and its expected answer. `origin` is `file:line` or a receipt, `unit` who asked."""
+    """A prompt and an answer to it; of a preference pair the better one, of a KTO row the judged.
+
+    `origin` is `file:line` or a receipt, `unit` who asked, `time` when (unix seconds).
+    """
 
     prompt: tuple[tuple[str, str], ...]
     answer: str
@@ -29,6 +53,22 @@ class Row:
     label: str | None = None
     unit: str | None = None
     origin: str = ""
+    rejected: str | None = None
+    desirable: bool | None = None
+    time: float | None = None
+    source: Source = Source.FILE
+
+    @property
+    def kind(self) -> Kind:
+        """Pairs have a rejected answer, KTO rows a verdict, SFT rows neither."""
+        if self.rejected is not None:
+            return Kind.PREFERENCE
+        return Kind.SFT if self.desirable is None else Kind.KTO
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the domain's owner vouches for it: no user wrote or judged it."""
+        return self.source in (Source.PACK, Source.GENERAL)
 
     @property
     def messages(self) -> list[Message]:
@@ -42,12 +82,13 @@ class Row:
 
     @property
     def size(self) -> int:
-        """Characters of prompt and answer together."""
-        return len(self.answer) + sum(len(content) for _, content in self.prompt)
+        """Characters of prompt and answers together."""
+        answers = len(self.answer) + len(self.rejected or "")
+        return answers + sum(len(content) for _, content in self.prompt)
 
 
 def read_chat(path: Path) -> list[Row]:
-    """Read lines `{"messages": […, ANSWER], "meta"?: {"task"?, "label"?, "unit"?}}`.
+    """Read lines `{"messages": […, ANSWER], "meta"?: {"task"?, "label"?, "unit"?, "time"?}}`.
 
     Raises:
         DataError: the first line that is not such a row, as `file:line: reason`.
@@ -66,11 +107,25 @@ def parse_chat(line: Mapping[str, Any], *, origin: str, where: str) -> Row:
     messages = line.get("messages")
     if not isinstance(messages, list) or len(messages) < 2:
         raise DataError(f'{where}: "messages" must be a list of at least a question and its answer')
-    turns = [_turn(message, f"{where}: messages[{i}]") for i, message in enumerate(messages)]
+    turns = parse_turns(messages, f"{where}: messages")
     role, answer = turns.pop()
     if role != "assistant":
         raise DataError(f"{where}: the last message must be the assistant's answer, not {role!r}")
-    if not answer.strip():
+    return assembled(line, turns, answer, origin=origin, where=where)
+
+
+def assembled(
+    line: Mapping[str, Any],
+    turns: Sequence[Turn],
+    answer: str,
+    *,
+    rejected: str | None = None,
+    desirable: bool | None = None,
+    origin: str,
+    where: str,
+) -> Row:
+    """A row of these parts and the line's `meta`; raises DataError that begins with `where`."""
+    if not answer.strip() or (rejected is not None and not rejected.strip()):
         raise DataError(f"{where}: the answer is empty")
     if not any(role == "user" for role, _ in turns):
         raise DataError(f"{where}: no message of the user")
@@ -84,7 +139,15 @@ def parse_chat(line: Mapping[str, Any], *, origin: str, where: str) -> Row:
         label=_word(meta, "label", where),
         unit=_word(meta, "unit", where),
         origin=origin,
+        rejected=rejected,
+        desirable=desirable,
+        time=_instant(meta, where),
     )
+
+
+def parse_turns(messages: Sequence[object], where: str) -> list[Turn]:
+    """Chat messages as (role, text); raises DataError that begins with `where`."""
+    return [_turn(message, f"{where}[{i}]") for i, message in enumerate(messages)]
 
 
 def text_of(content: object) -> str | None:
@@ -103,19 +166,29 @@ def text_of(content: object) -> str | None:
 
 
 def canonical(row: Row) -> str:
-    """What makes two rows the same row: everything but where it came from."""
-    return json.dumps([row.prompt, row.answer, row.task, row.label, row.unit])
+    """What makes two rows the same row: everything but where and when it came from."""
+    content = [row.prompt, row.answer, row.task, row.label, row.unit]
+    return json.dumps([*content, row.rejected, row.desirable])
 
 
-def _turn(message: object, where: str) -> tuple[str, str]:
+def _turn(message: object, where: str) -> Turn:
     if not isinstance(message, dict):
         raise DataError(f"{where} must be an object with role and content")
     role, text = message.get("role"), text_of(message.get("content"))
     if not isinstance(role, str) or role not in _ROLES:
-        raise DataError(f"{where}: role {role!r} is not one of {', '.join(sorted(_ROLES))}")
+        raise DataError(f"{where}: role {role!r:.40} is not one of {', '.join(sorted(_ROLES))}")
     if text is None:
         raise DataError(f"{where}: content must be text")
-    return role, _encodable(text, where)
+    return _ROLES[role], encodable(text, where)
+
+
+def _instant(meta: Mapping[str, Any], where: str) -> float | None:
+    value = meta.get("time")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"{where}: meta.time must be unix seconds")
+    return float(value)
 
 
 def _word(meta: Mapping[str, Any], name: str, where: str) -> str | None:
@@ -124,10 +197,10 @@ def _word(meta: Mapping[str, Any], name: str, where: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise DataError(f"{where}: meta.{name} must be a string, not {type(value).__name__}")
-    return _encodable(value, where)
+    return encodable(value, where)
 
 
-def _encodable(text: str, where: str) -> str:
+def encodable(text: str, where: str) -> str:
     """JSON can spell halves of a surrogate pair, which no tokeniser accepts."""
     try:
         text.encode("utf-8")

@@ -22,6 +22,7 @@ from tests.fakes.vllm import FakeVllm
 from tests.serving import free_socket, serving, wait_for
 
 KEY = "sk-test-admin"
+EXAMPLES = tuple(ROOT / "examples" / name for name in ("espresso", "library"))
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 
 
@@ -86,6 +87,7 @@ def running(
     urls: Sequence[str] = (),
     limits: Mapping[str, Any] | None = None,
     tiers: Mapping[str, str] | None = None,
+    packs: Sequence[Path] = EXAMPLES,
     **overrides: Any,
 ) -> Iterator[Running]:
     """Start engine and gateway with state in `folder`; `artifacts` are copied there.
@@ -106,7 +108,6 @@ def running(
             local = {"name": "local", "urls": urls, "model": engine.base, **(limits or {})}
             target = {"name": "general", "engine": "local", "price": {"input": 1, "output": 2}}
             more = [{"name": name, "urls": [url], "model": name} for name, url in extra.items()]
-            packs = [ROOT / "examples" / name for name in ("espresso", "library")]
             return Settings(
                 config_file=stamp,
                 state=state,

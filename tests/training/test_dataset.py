@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from training.curate import Reason
+from training.curation.removal import Reason
 from training.dataset import IGNORED, encode, leaked, split
 from training.errors import TooFewRows
 from training.rows import Row

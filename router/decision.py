@@ -27,7 +27,8 @@ class Decision(Struct, frozen=True):
 
     `probability` belongs to the classifier's best label, also where `target` is another one
     because of the threshold. `propensity` is the chance this target had of being chosen; it is
-    1.0 unless something explores.
+    1.0 unless something explores. `stage` made the decision; if that is the first and it is
+    `unsure`, the second stage would be worth its time.
     """
 
     target: str
@@ -36,3 +37,5 @@ class Decision(Struct, frozen=True):
     reason: Reason = Reason.CLASSIFIER
     router_version: str = ""
     propensity: float = 1.0
+    unsure: bool = False
+    stage: int = 1

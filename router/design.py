@@ -17,7 +17,7 @@ import scipy.sparse as sp
 
 from router.classifier import LEXICAL_SQUARE, PIECES, RARITY_SQUARE, SHARES, LinearClassifier
 from router.embeddings import PieceEmbeddings
-from router.features import WORD, Vocabulary, fragments, pairs_of, words_of
+from router.features import WORD, Vocabulary, fragments, pairs_of, tokens_of
 
 Matrix = npt.NDArray[np.float64]
 
@@ -53,7 +53,7 @@ class Design:
 
         Without `whole_words` the decisions are the same and slower; the design is made sooner.
         """
-        found = [words_of(text) for text in texts]
+        found = [tokens_of(text) for text in texts]
         words = Counter(word for each in found for word in set(each))
         pairs = _common((set(pairs_of(each)) for each in found), MIN_PAIR_TEXTS)
         parts = _common((fragments(word) for word in words), MIN_FRAGMENT_WORDS)

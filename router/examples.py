@@ -14,15 +14,20 @@ MAX_LABEL = 64
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query and where it belongs; `slice` names the kind of query for reports."""
+    """A query and where it belongs.
+
+    `slice` names the kind of query for reports, `source` the place it comes from, if known: a
+    fit holds whole places back to learn how far it can be trusted elsewhere.
+    """
 
     text: str
     label: str
     slice: str = STANDARD
+    source: str = ""
 
 
 def read_examples(file: Path) -> list[Example]:
-    """`{"text", "label", "slice"?}` lines; raises ExampleError with file and line."""
+    """`{"text", "label", "slice"?, "source"?}` lines; raises ExampleError with file and line."""
     examples = [
         example_from(row, place)
         for place, row in _rows(file, 'one {"text", "label"} object a line')
@@ -44,7 +49,10 @@ def example_from(row: Mapping[str, Any], place: str) -> Example:
     slice_ = row.get("slice") or STANDARD
     if not isinstance(slice_, str):
         raise ExampleError(f"{place}: 'slice' must be a string, not {type(slice_).__name__}")
-    return Example(_encodable(text), label, slice_)
+    source = row.get("source") or ""
+    if not isinstance(source, str):
+        raise ExampleError(f"{place}: 'source' must be a string, not {type(source).__name__}")
+    return Example(_encodable(text), label, slice_, source)
 
 
 def read_documents(folder: Path) -> dict[str, list[str]]:

@@ -29,6 +29,7 @@ class Router:
         labels: tuple[str, ...],
         temperature: float = 1.0,
         threshold: float = 0.0,
+        sure: float = 0.0,
         version: str = "",
     ) -> None:
         self._vocabulary = vocabulary
@@ -36,6 +37,7 @@ class Router:
         self._temperature = temperature
         self.labels = labels
         self.threshold = threshold
+        self.sure = sure
         self.version = version
 
     @classmethod
@@ -44,7 +46,7 @@ class Router:
 
         `threshold` takes the place of the fitted one.
         """
-        manifest = _manifest(folder / MANIFEST)
+        manifest = read_manifest(folder / MANIFEST)
         classifier = LinearClassifier.load(folder / WEIGHTS)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
         labels = tuple(manifest["labels"])
@@ -61,13 +63,15 @@ class Router:
             labels=labels,
             temperature=float(manifest["temperature"]),
             threshold=float(manifest["threshold"] if threshold is None else threshold),
+            sure=float(manifest.get("sure", 0.0)),
             version=str(manifest["version"]),
         )
 
     def decide(self, text: str, allowed: Collection[str] | None = None) -> Decision:
         """Where `text` should go; of the domains only those in `allowed`, None allowing all.
 
-        Costs tens of microseconds; long text is judged by its beginning and its end.
+        Costs tens of microseconds; long text is judged by its beginning and its end. The first
+        stage of a cascade: below the probability `sure` its decision is marked as unsure.
         """
         features = self._vocabulary.features(text)
         if not features.words and not features.unseen:
@@ -78,7 +82,14 @@ class Router:
         best = self.labels[scores.index(probability)]
         target, reason = final_target(best, probability, self.threshold, allowed)
         probabilities = dict(zip(self.labels, scores, strict=True))
-        return Decision(target, probability, probabilities, reason, self.version)
+        return Decision(
+            target,
+            probability,
+            probabilities,
+            reason,
+            self.version,
+            unsure=probability < self.sure,
+        )
 
 
 def _softmax(logits: list[float], temperature: float) -> list[float]:
@@ -101,7 +112,7 @@ def current_folder(root: Path) -> Path | None:
     return root / str(version)
 
 
-def _manifest(file: Path) -> dict[str, Any]:
+def read_manifest(file: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_bytes())
     except FileNotFoundError as exc:

@@ -12,7 +12,8 @@ from router.design import Design
 from router.embeddings import PieceEmbeddings
 from router.errors import ArtefactError, FitError
 from router.examples import Example
-from router.fit import FitArguments, FittedRouter, fit
+from router.fit import FittedRouter, fit
+from router.lessons import FitArguments
 from router.router import current_folder
 
 

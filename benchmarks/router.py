@@ -25,11 +25,11 @@ from benchmarks.sources import (
 from router import Cascade, Router
 from router.artefact import write
 from router.embeddings import PieceEmbeddings
-from router.encoder import SentenceEncoder, packaged_model
 from router.evaluate import evaluate
 from router.examples import Example, read_documents, read_examples
 from router.fit import fit
 from router.lessons import FitArguments
+from router.second.encoder import SentenceEncoder, packaged_model
 
 # Milliseconds that a decision of the cascade may take on average.
 MEAN_BUDGET = 1.0

@@ -12,9 +12,9 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 
 from adapters.cli import show_table
 from router.calibration import expected_calibration_error, reliability
-from router.encoder import Progress, SentenceEncoder
 from router.examples import Example
-from router.second import Cascade
+from router.second.encoder import Progress, SentenceEncoder
+from router.second.stage import Cascade
 
 LEAST = 60
 MERGED = ("CLINC150", "LegalBench")

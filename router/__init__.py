@@ -4,7 +4,7 @@ from router.decision import GENERAL, Decision, Reason
 from router.errors import RouterError
 from router.policy import query_text
 from router.router import Router, current_folder
-from router.second import Cascade, SecondStage
+from router.second.stage import Cascade, SecondStage
 
 __all__ = [
     "GENERAL",

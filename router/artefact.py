@@ -16,13 +16,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from router.encoder import WEIGHTS as ENCODER
 from router.errors import ArtefactError
-from router.evidence import OPINIONS
 from router.fit import FittedRouter
 from router.router import FORMAT, MANIFEST, VOCABULARY, WEIGHTS, read_manifest
-from router.second import EVIDENCE, STYLE
-from router.second_fit import FittedSecond
+from router.second.encoder import WEIGHTS as ENCODER
+from router.second.evidence import OPINIONS
+from router.second.fit import FittedSecond
+from router.second.stage import EVIDENCE, STYLE
 
 VERSION = re.compile(r"v([0-9]{1,9})-[0-9a-f]{8}")
 

@@ -17,12 +17,12 @@ from router.calibration import fitted_temperature, fitted_threshold, quality, so
 from router.classifier import LinearClassifier
 from router.design import Design
 from router.embeddings import PieceEmbeddings
-from router.encoder import SentenceEncoder
 from router.examples import Example
 from router.features import Vocabulary
 from router.lessons import FitArguments, Lessons, lessons_from
-from router.origins import Fold, held_out, origins_of
-from router.second_fit import FittedSecond, Taught, fit_second
+from router.second.encoder import SentenceEncoder
+from router.second.fit import FittedSecond, Taught, fit_second
+from router.second.origins import Fold, held_out, origins_of
 
 # Below this a second stage would be calibrated on chance.
 MIN_SECOND = 40

@@ -1,6 +1,6 @@
 import numpy as np
 
-from router.origins import held_out, origins_of
+from router.second.origins import held_out, origins_of
 from router.topics import topics_of
 
 VECTORS = np.eye(8, dtype=np.float32)[np.arange(240) % 8]

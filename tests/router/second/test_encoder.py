@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from router.encoder import SentenceEncoder, packaged_model
 from router.errors import ArtefactError
+from router.second.encoder import SentenceEncoder, packaged_model
 
 # The first numbers of the vectors that transformers gives (mean pooling, scaled to length one).
 FIRST = {

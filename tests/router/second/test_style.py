@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 
-from router.style import FORMS, Style
+from router.second.style import FORMS, Style
 
 
 def test_a_row_is_tokens_then_form(tmp_path: Path) -> None:

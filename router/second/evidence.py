@@ -14,8 +14,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from router.blend import log_softmax, opinion
 from router.errors import ArtefactError
+from router.second.blend import log_softmax, opinion
 
 Floats = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]

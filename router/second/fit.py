@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from router.blend import Blend, opinion
-from router.blend_fit import fitted_blend
 from router.calibration import fitted_threshold, quality
-from router.encoder import SentenceEncoder
-from router.evidence import Evidence, described, usual_similarities
-from router.origins import Fold
-from router.style import Style
+from router.second.blend import Blend, opinion
+from router.second.blend_fit import fitted_blend
+from router.second.encoder import SentenceEncoder
+from router.second.evidence import Evidence, described, usual_similarities
+from router.second.origins import Fold
+from router.second.style import Style
 
 Matrix = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from router.blend import LOWEST, Blend, Weights, log_softmax, opinion
-from router.blend_fit import fitted_blend, fitted_weights
+from router.second.blend import LOWEST, Blend, Weights, log_softmax, opinion
+from router.second.blend_fit import fitted_blend, fitted_weights
 
 RIGHT, WRONG = np.log(0.98), np.log(0.02)
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from router.blend import Blend, Weights, sigmoid, with_constant
+from router.second.blend import Blend, Weights, sigmoid, with_constant
 
 Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]

@@ -11,12 +11,12 @@ from router import Cascade, Router, SecondStage
 from router.artefact import publish, write
 from router.decision import Decision, Reason
 from router.embeddings import PieceEmbeddings
-from router.encoder import SentenceEncoder, packaged_model
 from router.errors import ArtefactError
 from router.evaluate import evaluate
 from router.examples import Example
 from router.fit import FittedRouter, fit
 from router.lessons import FitArguments
+from router.second.encoder import SentenceEncoder, packaged_model
 
 PARTS = {
     "maintenance": (

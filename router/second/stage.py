@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from router.blend import Blend
 from router.decision import GENERAL, Decision
-from router.encoder import SentenceEncoder
 from router.errors import ArtefactError
-from router.evidence import Evidence
 from router.policy import final_target
 from router.router import MANIFEST, Router, read_manifest
-from router.style import Style
+from router.second.blend import Blend
+from router.second.encoder import SentenceEncoder
+from router.second.evidence import Evidence
+from router.second.style import Style
 
 Matrix = npt.NDArray[np.float64]
 

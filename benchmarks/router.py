@@ -1,9 +1,8 @@
-"""`turnout bench router`: routing quality and time on real queries, beside TF-IDF and MiniLM with
-logistic regression."""
+"""`turnout bench router`: routing quality and time on real queries, beside other ways to route."""
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -14,14 +13,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from adapters.cli import as_json, show_json, show_table
-from benchmarks.sources import (
-    RememberingEncoder,
-    large,
-    left_out,
-    minilm_accuracy,
-    show,
-    tfidf,
-)
+from benchmarks import options
+from benchmarks.installed import NotInstalled
+from benchmarks.router_peers import PEERS, PeerFailed, Queries, Row, row_of
+from benchmarks.sources import RememberingEncoder, large, left_out, show
 from router import Cascade, Router
 from router.artefact import write
 from router.embeddings import PieceEmbeddings
@@ -36,7 +31,7 @@ MEAN_BUDGET = 1.0
 # Microseconds that the median decision on so many words may take; None is only reported.
 BUDGETS = {15: 60, 150: None, 1_500: 250}
 _DECISIONS = 2_000
-_SCORES = ("accuracy", "accuracy_ci95", "macro_f1", "ece", "aurc", "surest_accuracy")
+_SCORES = ("macro_f1", "ece", "oos", "very_short", "surest_accuracy")
 _PARTS = ("least", "p50", "p99", "same_text")
 
 Say = Callable[[str], None]
@@ -64,21 +59,38 @@ class Workspace(Protocol):
     is_flag=True,
     help="Also accuracy on each source, by a fit without it; takes minutes.",
 )
+@click.option(
+    "--peers",
+    default=",".join(PEERS),
+    show_default=True,
+    callback=options.names(*PEERS),
+    help="Beside which others; semantic-router is installed on first use. Empty for none.",
+)
+@options.home("peers are installed")
 @as_json
 @click.pass_obj
-def router(workspace: Workspace, data: Path, documents: bool, sources: bool, as_json: bool) -> None:
+def router(
+    workspace: Workspace,
+    data: Path,
+    documents: bool,
+    sources: bool,
+    peers: tuple[str, ...],
+    home: Path,
+    as_json: bool,
+) -> None:
     """Fit on real queries; accuracy, calibration and the time of a decision against its budget.
 
     Run it on a quiet machine. Exit code 1 if the first stage's median is over its budget.
     """
     corpus = _Corpus.read(data, workspace.encoder, documents=documents)
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=corpus.steps(sources=sources))
+        task = progress.add_task("", total=3 + len(peers) + corpus.steps(sources=sources))
 
         def say(what: str) -> None:
             progress.update(task, description=what, advance=1)
 
         found = _measured(corpus, say)
+        found |= _peers(corpus, peers, home.expanduser(), say)
         if sources:
             few = FitArguments(folds=2, source_folds=4)
             found["sources"] = left_out(
@@ -104,6 +116,7 @@ class _Corpus:
     documents: dict[str, list[str]]
     embeddings: PieceEmbeddings
     encoder: SentenceEncoder
+    plain: SentenceEncoder
 
     @classmethod
     def read(cls, data: Path, encoder: Path, *, documents: bool) -> "_Corpus":
@@ -116,10 +129,11 @@ class _Corpus:
             read_documents(data) if documents else {},
             PieceEmbeddings.load(encoder),
             RememberingEncoder.of_model(folder),
+            SentenceEncoder.of_model(folder),
         )
 
     def steps(self, *, sources: bool) -> int:
-        return 4 + (len(large(self.train)) if sources else 0)
+        return len(large(self.train)) if sources else 0
 
 
 def _measured(corpus: _Corpus, say: Say) -> dict[str, Any]:
@@ -130,24 +144,23 @@ def _measured(corpus: _Corpus, say: Say) -> dict[str, Any]:
     say("evaluating")
     report = evaluate(cascade, corpus.test).as_json()
     first = evaluate(cascade.first, corpus.test).as_json()
+    share = report["second_share"]
     say("timing decisions")
     words = " ".join(example.text for example in corpus.test).split()
     times = {
         str(count): _decision_time(cascade.first, words, count, budget)
         for count, budget in BUDGETS.items()
     }
-    say("fitting baselines")
     return {
         "fit_seconds": seconds,
-        "router": {name: report[name] for name in _SCORES},
-        "first_stage": {name: first[name] for name in _SCORES},
+        "router": row_of(report),
+        "first_stage": row_of(first),
         "slices": report["slices"],
-        "baselines": _baseline_accuracies(corpus),
         "decide_us": times,
         "cascade": {
-            "second_share": report["second_share"],
+            "second_share": share,
             "mean_ms": report["mean_us"] / 1e3,
-            "second_ms": (report["mean_us"] - first["mean_us"]) / 1e3 / report["second_share"],
+            "second_ms": (report["mean_us"] - first["mean_us"]) / 1e3 / share if share else 0.0,
             "budget_ms": MEAN_BUDGET,
         },
     }
@@ -194,28 +207,35 @@ def _times(fitted: Router, texts: Sequence[str]) -> list[float]:
     return times
 
 
-def _baseline_accuracies(corpus: _Corpus) -> dict[str, float]:
-    model = tfidf().fit([e.text for e in corpus.train], [e.label for e in corpus.train])
-    return {
-        "TF-IDF": model.score([e.text for e in corpus.test], [e.label for e in corpus.test]),
-        "MiniLM": minilm_accuracy(corpus.encoder, corpus.train, corpus.test),
-    }
+def _peers(corpus: _Corpus, names: Sequence[str], home: Path, say: Say) -> dict[str, Any]:
+    """Their rows, and why one is missing."""
+    rows: dict[str, Row] = {}
+    missing: dict[str, str] = {}
+    queries = Queries(corpus.train, corpus.test, corpus.encoder, corpus.plain, home)
+    for name in names:
+        say(f"asking {name}")
+        try:
+            rows |= PEERS[name](queries)
+        except (NotInstalled, PeerFailed) as exc:
+            missing[name] = str(exc)
+    return {"peers": rows, "missing": missing}
 
 
 def _show(found: dict[str, Any]) -> None:
-    for name in ("router", "first_stage"):
-        values = {key: value for key, value in found[name].items() if key != "accuracy_ci95"}
-        low, high = found[name]["accuracy_ci95"]
-        rows = [(key, f"{value:.3f}") for key, value in values.items()]
-        show_table((name.replace("_", " "), "value"), [*rows, ("95 %", f"{low:.3f}-{high:.3f}")])
-    others = {f"{name} with LR": value for name, value in found["baselines"].items()}
-    others |= {name: row["accuracy"] for name, row in found["slices"].items()}
-    show_table(("accuracy", "value"), [(name, f"{value:.3f}") for name, value in others.items()])
-    rows = [
+    rows = {"cascade": found["router"], "first stage": found["first_stage"], **found["peers"]}
+    show_table(
+        ("", "accuracy", "95 %", *_SCORES, "mean µs", "p50", "p99"),
+        [(name, *_cells(row)) for name, row in rows.items()],
+    )
+    for name, problem in found["missing"].items():
+        click.echo(f"{name} is missing: {problem}")
+    slices = [(name, row["n"], f"{row['accuracy']:.3f}") for name, row in found["slices"].items()]
+    show_table(("slice", "n", "cascade"), slices)
+    times = [
         (words, *(f"{row[part]:.1f}" for part in _PARTS), row["budget"])
         for words, row in found["decide_us"].items()
     ]
-    show_table(("words", "least µs", "p50", "p99", "p50, one text", "budget (p50)"), rows)
+    show_table(("words", "least µs", "p50", "p99", "p50, one text", "budget (p50)"), times)
     cascade = found["cascade"]
     click.echo(
         f"{cascade['second_share']:.1%} go to the second stage, {cascade['second_ms']:.1f} ms "
@@ -223,3 +243,13 @@ def _show(found: dict[str, Any]) -> None:
     )
     if "sources" in found:
         show(found["sources"])
+
+
+def _cells(row: Row) -> Iterator[str | None]:
+    low, high = row["accuracy_ci95"]
+    yield f"{row['accuracy']:.3f}"
+    yield f"{low:.3f}-{high:.3f}"
+    for name in _SCORES:
+        yield None if row[name] is None else f"{row[name]:.3f}"
+    for name in ("mean", "p50", "p99"):
+        yield f"{row['latency_us'][name]:.0f}"

@@ -73,7 +73,7 @@ def left_out(
             "first stage": mean(first),
             "cascade": mean(right),
             "TF-IDF": _tfidf_accuracy(inside, outside),
-            "MiniLM": minilm_accuracy(encoder, inside, outside),
+            "MiniLM": _minilm_accuracy(encoder, inside, outside),
             "second_share": mean(decision.stage == 2 for decision in decisions),
         }
     return {
@@ -103,12 +103,16 @@ def _tfidf_accuracy(inside: Sequence[Example], outside: Sequence[Example]) -> fl
     return float(model.score([e.text for e in outside], [e.label for e in outside]))
 
 
-def minilm_accuracy(
+def minilm(encoder: SentenceEncoder, inside: Sequence[Example]) -> LogisticRegression:
+    """Logistic regression on the vectors of the second stage's encoder."""
+    model = LogisticRegression(C=10.0, max_iter=1_000)
+    return model.fit(encoder.encode([e.text for e in inside]), [e.label for e in inside])
+
+
+def _minilm_accuracy(
     encoder: SentenceEncoder, inside: Sequence[Example], outside: Sequence[Example]
 ) -> float:
-    """The encoder of the second stage with logistic regression."""
-    model = LogisticRegression(C=10.0, max_iter=1_000)
-    model.fit(encoder.encode([e.text for e in inside]), [e.label for e in inside])
+    model = minilm(encoder, inside)
     return float(model.score(encoder.encode([e.text for e in outside]), [e.label for e in outside]))
 
 

@@ -34,9 +34,10 @@ from gateway.openapi import document_hot_paths
 from gateway.pipeline import Pipeline
 from gateway.planning import Planner
 from gateway.record import Recorder
-from gateway.routes import feedback, health, models, route
+from gateway.routes import decisions, feedback, health, models, route
 from gateway.routes.admin import admin_routes
 from gateway.routes.problems import answer_every_error
+from gateway.routing import Routing
 from gateway.settings import Settings
 from gateway.shelf import shelf_of
 from gateway.siblings import Siblings
@@ -79,7 +80,7 @@ def create_app(
         description="OpenAI-compatible gateway with tiered routing.",
         lifespan=lifespan,
     )
-    for routes in (models.api, feedback.api, route.api, health.api):
+    for routes in (models.api, feedback.api, route.api, decisions.api, health.api):
         public.include_router(routes)
     document_hot_paths(public)
     admin = FastAPI(title="Turnout admin")
@@ -119,7 +120,9 @@ async def _open_parts(
     fleet = Fleet(catalog, registry.obtain, tasks)
     fleet.follow()
     recorder = Recorder(journal, telemetry)
-    planner = Planner(retriever)
+    routing = Routing(telemetry, fleet.pace)
+    stack.callback(routing.close)
+    planner = Planner(retriever, routing)
     mirror = Mirror(
         catalog=catalog, planner=planner, fleet=fleet, upstream=upstream, recorder=recorder
     )
@@ -136,6 +139,7 @@ async def _open_parts(
         drainer=drainer,
         retriever=retriever,
         fleet=fleet,
+        routing=routing,
         pipeline=Pipeline(
             catalog=catalog,
             planner=planner,

@@ -21,8 +21,9 @@ from adapters.packs import Pack
 from adapters.registry import Registry
 from adapters.store import Store
 from gateway.access import KeyStore, Role
+from gateway.configuration import ConfigurationError
 from gateway.server import listen
-from gateway.settings import ConfigurationError, Engine, Settings
+from gateway.settings import Engine, Settings
 from gateway.workspace import Workspace, reachable
 from retrieval.versions import Pointer
 from router.router import current_folder

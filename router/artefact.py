@@ -1,7 +1,7 @@
 """Writes a fitted router as one folder that explains itself, whole or not at all.
 
-{root}/{version}/weights.safetensors vocabulary.json manifest.json
-                 second.safetensors style.json encoder.safetensors tokenizer.json encoder.json
+{root}/{version}/weights.safetensors vocabulary.json examples.jsonl manifest.json
+                 second.safetensors style.json encoder.onnx tokenizer.json
                                                                      with a second stage
 {root}/current.json                                                  which version serves
 """
@@ -9,32 +9,33 @@
 import hashlib
 import json
 import os
-import re
 import shutil
-import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from msgspec import to_builtins
+from msgspec.json import encode, format
 
 from router.errors import ArtefactError
+from router.examples import write_examples
 from router.fit import FittedRouter
-from router.router import FORMAT, MANIFEST, VOCABULARY, WEIGHTS, read_manifest
-from router.second.encoder import WEIGHTS as ENCODER
+from router.router import EXAMPLES, FORMAT, MANIFEST, VOCABULARY, WEIGHTS, read_manifest
+from router.second.encoder import MODEL, TOKENIZER
 from router.second.evidence import OPINIONS
 from router.second.fit import FittedSecond
 from router.second.stage import EVIDENCE, STYLE
+from router.versions import next_version, point, staged
 
-VERSION = re.compile(r"v([0-9]{1,9})-[0-9a-f]{8}")
 
-
-def publish(fitted: FittedRouter, root: Path) -> Path:
-    """Write the next version under `root`, make it current, and return its folder."""
-    root.mkdir(parents=True, exist_ok=True)
-    names = [match for entry in root.glob("v*") if (match := VERSION.fullmatch(entry.name))]
-    number = 1 + max((int(match[1]) for match in names), default=0)
-    folder = root / f"v{number}-{_identity(fitted)}"
+def publish(fitted: FittedRouter, root: Path, *, current: bool = True) -> Path:
+    """Write the next version under `root`, make it `current`, and return its folder."""
+    folder = next_version(root, _identity(fitted))
     write(fitted, folder, version=folder.name, versions=root)
-    _point(root, folder.name)
+    if current:
+        point(root, folder.name)
     return folder
 
 
@@ -45,28 +46,46 @@ def write(
 
     `versions` is a folder of routers with whom an encoder may be shared.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise ArtefactError(f"{folder} holds something that is not a router; choose another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        fitted.classifier.save(staged / WEIGHTS)
-        fitted.vocabulary.save(staged / VOCABULARY)
+    with staged(folder, MANIFEST) as aside:
+        fitted.classifier.save(aside / WEIGHTS)
+        fitted.vocabulary.save(aside / VOCABULARY)
+        write_examples(fitted.examples, aside / EXAMPLES)
         if fitted.second is not None:
-            _write_second(fitted.second, staged, versions)
+            _write_second(fitted.second, aside, versions)
         manifest = _manifest(fitted, version or f"v0-{_identity(fitted)}")
-        (staged / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        _made_readable(staged)
-        if folder.exists():
-            old = staged.with_name(f"{staged.name}-old")
-            folder.rename(old)
-            staged.rename(folder)
-            shutil.rmtree(old)
-        else:
-            staged.rename(folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return folder
+
+
+def republish(
+    before: Path, changes: Mapping[str, Any], root: Path, out: Path | None = None
+) -> Path:
+    """The router in `before` with other lines in its manifest, as the next version under `root`,
+    which becomes current, or else as exactly `out`. Its files are shared."""
+    manifest = {**read_manifest(before / MANIFEST), **changes}
+    digest = hashlib.sha256(encode([manifest["version"], changes])).hexdigest()[:8]
+    folder = out or next_version(root, digest)
+    manifest |= {
+        "version": f"v0-{digest}" if out else folder.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "calibrated_from": manifest["version"],
+    }
+    with staged(folder, MANIFEST) as aside:
+        for file in before.iterdir():
+            if file.name != MANIFEST:
+                _shared(file, aside / file.name)
+        (aside / MANIFEST).write_bytes(format(encode(manifest), indent=2) + b"\n")
+    if out is None:
+        point(root, folder.name)
+    return folder
+
+
+def _shared(file: Path, place: Path) -> None:
+    """One file under two names, or a copy on a file system without links."""
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
 
 
 def _identity(fitted: FittedRouter) -> str:
@@ -86,6 +105,7 @@ def _manifest(fitted: FittedRouter, version: str) -> dict[str, object]:
         "temperature": fitted.temperature,
         "threshold": fitted.threshold,
         "sure": fitted.sure,
+        "reference": to_builtins(fitted.reference),
         "out_of_fold": dict(fitted.out_of_fold),
         "label_counts": dict(fitted.label_counts),
         "document_counts": dict(fitted.document_counts),
@@ -108,19 +128,16 @@ def _second_manifest(second: FittedSecond) -> dict[str, object]:
     }
 
 
-def _write_second(second: FittedSecond, staged: Path, versions: Path | None) -> None:
-    """The encoder is 45 MB and seldom changes: all `versions` that have the same share its file."""
-    second.evidence.save(staged / EVIDENCE)
-    second.style.save(staged / STYLE)
-    second.encoder.save(staged, except_weights=True)
+def _write_second(second: FittedSecond, aside: Path, versions: Path | None) -> None:
+    """The encoder is 23 MB and seldom changes: all `versions` that have the same share its file."""
+    second.evidence.save(aside / EVIDENCE)
+    second.style.save(aside / STYLE)
+    second.encoder.save_tokenizer(aside / TOKENIZER)
     same = _with_encoder(second.encoder.digest(), versions) if versions else None
     if same is not None:
-        try:
-            os.link(same, staged / ENCODER)
-            return
-        except OSError:  # a file system without links
-            pass
-    second.encoder.save_weights(staged / ENCODER)
+        _shared(same, aside / MODEL)
+    else:
+        second.encoder.save_model(aside / MODEL)
 
 
 def _with_encoder(digest: str, versions: Path) -> Path | None:
@@ -129,25 +146,7 @@ def _with_encoder(digest: str, versions: Path) -> Path | None:
             second = read_manifest(manifest).get("second")
         except ArtefactError:  # of another format, or being removed
             continue
-        file = manifest.with_name(ENCODER)
+        file = manifest.with_name(MODEL)
         if second and second["encoder_digest"] == digest and file.is_file():
             return file
     return None
-
-
-def _point(root: Path, version: str) -> None:
-    """Replace current.json at once; readers see the old version or the new one."""
-    handle, name = tempfile.mkstemp(prefix=".current-", dir=root)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps({"version": version}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(name, 0o644)
-    os.replace(name, root / "current.json")
-
-
-def _made_readable(folder: Path) -> None:
-    """Temporary folders and safetensors files are private; a gateway may run as another user."""
-    folder.chmod(0o755)
-    for file in folder.iterdir():
-        file.chmod(0o644)

@@ -82,6 +82,27 @@ class Design:
             ),
         )
 
+    @classmethod
+    def of_fitted(
+        cls, vocabulary: Vocabulary, embeddings: PieceEmbeddings, classifier: LinearClassifier
+    ) -> "Design":
+        """The design that a classifier was folded from."""
+        rarity = classifier.fragment_rarity.astype(np.float64)
+        squares = classifier.words.astype(np.float64)
+        return cls(
+            vocabulary,
+            embeddings,
+            seen=int(np.count_nonzero(squares[:, LEXICAL_SQUARE])),
+            word_rarity=np.sqrt(squares[:, RARITY_SQUARE]),
+            pair_rarity=np.sqrt(classifier.pairs[:, 0].astype(np.float64)),
+            fragment_rarity=rarity,
+            unseen_rarity=float(classifier.unseen_rarity[0]),
+            shapes=_shapes(vocabulary, rarity),
+            cuts=_indicators(
+                [vocabulary.pieces_of(name) for name in vocabulary.words], len(embeddings.pieces)
+            ),
+        )
+
     def matrix(self, texts: Sequence[str]) -> sp.csr_array:
         """One row per text: words, pairs, fragments, embedding. Words not in the vocabulary
         are left out, so these must be texts the vocabulary was made of."""

@@ -14,6 +14,7 @@ from router.calibration import (
     area_under_risk_coverage,
     expected_calibration_error,
     reliability,
+    risk_coverage,
 )
 from router.decision import GENERAL, Decision, Reason
 from router.errors import FitError
@@ -73,6 +74,7 @@ class RouterReport:
     p99: float
     threshold: float
     bins: Sequence[ReliabilityBin]
+    risk_coverage: Sequence[tuple[float, float]]
 
     def as_json(self) -> dict[str, Any]:
         plain = ("n", "accuracy", "macro_f1", "ece", "aurc", "coverage", "selective_accuracy")
@@ -90,10 +92,11 @@ class RouterReport:
             "surest_accuracy": self.surest_accuracy,
             "second_share": self.second_share,
             "threshold": self.threshold,
-            "reliability": [
+            "bins": [
                 {"low": b.low, "high": b.high, "n": b.n, "p": b.confidence, "accuracy": b.accuracy}
                 for b in self.bins
             ],
+            "risk_coverage": [{"coverage": c, "risk": r} for c, r in self.risk_coverage],
         }
 
 
@@ -130,6 +133,7 @@ def evaluate(router: Decider, examples: Sequence[Example]) -> RouterReport:
         p99=float(p99),
         threshold=router.threshold,
         bins=bins,
+        risk_coverage=risk_coverage(confidence, best_right),
     )
 
 

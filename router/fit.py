@@ -12,14 +12,17 @@ import numpy.typing as npt
 import sklearn
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from router.calibration import fitted_temperature, fitted_threshold, quality, softmax
 from router.classifier import LinearClassifier
+from router.decision import Impression
 from router.design import Design
 from router.embeddings import PieceEmbeddings
 from router.examples import Example
 from router.features import Vocabulary
 from router.lessons import FitArguments, Lessons, lessons_from
+from router.reference import Reference, reference_of, unknown_shares
 from router.second.encoder import SentenceEncoder
 from router.second.fit import FittedSecond, Taught, fit_second
 from router.second.origins import Fold, held_out, origins_of
@@ -46,6 +49,7 @@ class FittedRouter:
     temperature: float
     threshold: float
     sure: float
+    reference: Reference
     out_of_fold: Mapping[str, float]
     label_counts: Mapping[str, int]
     document_counts: Mapping[str, int]
@@ -53,6 +57,7 @@ class FittedRouter:
     encoder_digest: str
     arguments: FitArguments
     libraries: Mapping[str, str]
+    examples: Sequence[Example] = ()
     second: FittedSecond | None = None
 
 
@@ -71,8 +76,23 @@ def fit(
     are left out. With an `encoder` and MIN_SECOND examples of each label there is a second stage.
     `on_progress` is called with steps done and steps in all.
     """
-    arguments = arguments or FitArguments()
-    data = lessons_from(examples, documents or {}, arguments)
+    # Matrices are small: on more threads each step waits for the slowest, and on a busy machine a
+    # fit takes eight times as long.
+    with threadpool_limits(1):
+        return _fit(
+            examples, embeddings, documents or {}, encoder, arguments or FitArguments(), on_progress
+        )
+
+
+def _fit(
+    examples: Sequence[Example],
+    embeddings: PieceEmbeddings,
+    documents: Mapping[str, Sequence[str]],
+    encoder: SentenceEncoder | None,
+    arguments: FitArguments,
+    on_progress: Progress,
+) -> FittedRouter:
+    data = lessons_from(examples, documents, arguments)
     if data.fewest() < MIN_SECOND:
         encoder = None
     steps = _Steps(arguments, on_progress, second=encoder is not None)
@@ -99,13 +119,15 @@ def fit(
     threshold = arguments.threshold
     if threshold is None:
         threshold = fitted_threshold(probabilities, data.labels, data.general)
+    sure = _sure(probabilities, arguments) if second else 0.0
     return FittedRouter(
         vocabulary=design.vocabulary,
         classifier=classifier,
         labels=data.names,
         temperature=temperature,
         threshold=threshold,
-        sure=_sure(probabilities, arguments) if second else 0.0,
+        sure=sure,
+        reference=_reference(data, embeddings, probabilities, sure),
         out_of_fold=quality(probabilities, data.labels, threshold, data.general),
         label_counts=data.counted(data.labels),
         document_counts=data.counted(data.documents.labels),
@@ -113,6 +135,7 @@ def fit(
         encoder_digest=embeddings.digest,
         arguments=arguments,
         libraries={"numpy": np.__version__, "scikit-learn": sklearn.__version__},
+        examples=data.examples(),
         second=second,
     )
 
@@ -157,6 +180,22 @@ def _taught(
     )
 
 
+def _reference(
+    data: Lessons, embeddings: PieceEmbeddings, probabilities: Matrix, sure: float
+) -> Reference:
+    """What the first stage makes of queries like the examples, none of which it has seen."""
+    aside = [*data.documents.texts, *data.topics.texts]
+    unknown = unknown_shares(data.texts, aside, frozenset(embeddings.pieces))
+    best, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    impressions = (
+        Impression(data.names[label], sureness, len(text), share, sureness < sure)
+        for text, label, sureness, share in zip(
+            data.texts, best.tolist(), confidence.tolist(), unknown, strict=True
+        )
+    )
+    return reference_of(impressions, data.names)
+
+
 def _sure(probabilities: Matrix, arguments: FitArguments) -> float:
     """The confidence that `second_share` of the held-out examples do not reach."""
     return float(np.quantile(probabilities.max(axis=1), arguments.second_share))
@@ -199,7 +238,7 @@ def _fitted(
     labels = np.concatenate([data.labels[rows], *(each.labels for each in aside)])
     weights = np.concatenate([np.ones(len(rows)), *(each.weights for each in aside)])
     design = Design.of(texts, embeddings, whole_words=whole_words)
-    model = LogisticRegression(C=arguments.strength, max_iter=1_000, tol=1e-3)
+    model = LogisticRegression(C=arguments.strength, max_iter=1_000, tol=1e-4)
     model.fit(design.matrix(texts), labels, sample_weight=weights)
     coefficients, bias = _per_label(model)
     return design, design.folded(coefficients.T, bias)

@@ -38,7 +38,7 @@ class FitArguments:
     source_folds: int = 8
     seed: int = 0
     threshold: float | None = None
-    second_share: float = 0.15
+    second_share: float = 0.30
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,11 @@ class Lessons:
         """How often each name is in `labels`."""
         counts = np.bincount(labels, minlength=len(self.names)).tolist()
         return dict(zip(self.names, counts, strict=True))
+
+    def examples(self) -> list[Example]:
+        """The queries, in the order of the rows of all that is fitted on them."""
+        rows = zip(self.texts, self.labels, self.sources, strict=True)
+        return [Example(text, self.names[label], source=source) for text, label, source in rows]
 
     def digest(self) -> str:
         """Names the data: equal for equal queries and documents, whatever their order was."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import ConfigurationError, load
+from gateway.configuration import ConfigurationError, load
 from tests.conftest import ROOT
 from tests.serving import free_socket
 

@@ -1,13 +1,17 @@
 """What all verbs of `turnout router` share."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import click
 
 from router.errors import ArtefactError, RouterError
+from router.logged import Logged
 from router.router import current_folder
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Workspace(Protocol):
@@ -22,6 +26,10 @@ class Workspace(Protocol):
     def routing_examples(self) -> list[dict[str, str]]: ...
 
     def routing_documents(self) -> dict[str, list[str]]: ...
+
+    def logged(
+        self, since: float | None = None, until: float | None = None
+    ) -> Iterator[Logged]: ...
 
 
 class UsageProblem(click.ClickException):
@@ -41,6 +49,22 @@ class RouterGroup(click.Group):
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def plot_option(help: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--plot",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=_drawable,
+        help=help,
+    )
+
+
+def _drawable(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in (".svg", ".png"):
+        raise click.BadParameter(f"{path.name!r} does not end in .svg or .png")
+    return path
 
 
 def serving_folder(workspace: Workspace, model: Path | None = None) -> Path:

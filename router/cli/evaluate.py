@@ -6,9 +6,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from router.cli.common import Workspace, as_json_option, print_json, serving_folder
+from router.cli.common import (
+    Workspace,
+    as_json_option,
+    plot_option,
+    print_json,
+    serving_folder,
+)
 from router.evaluate import RouterReport, evaluate
 from router.examples import read_examples
+from router.picture import draw_calibration
 from router.second.stage import Cascade
 
 BAR = 30
@@ -17,12 +24,17 @@ BAR = 30
 @click.command("eval")
 @click.option("--data", type=click.Path(path_type=Path), required=True)
 @click.option("--model", type=click.Path(path_type=Path), help="Instead of the serving router.")
+@plot_option("Also draw reliability, and risk against coverage, to this .svg or .png.")
 @as_json_option
 @click.pass_obj
-def eval_command(workspace: Workspace, data: Path, model: Path | None, as_json: bool) -> None:
+def eval_command(
+    workspace: Workspace, data: Path, model: Path | None, plot: Path | None, as_json: bool
+) -> None:
     """Measure a router on labelled queries."""
     folder = serving_folder(workspace, model)
     report = evaluate(Cascade.load(folder), read_examples(data))
+    if plot is not None:
+        draw_calibration(report, plot)
     if as_json:
         print_json(report.as_json())
     else:
@@ -33,7 +45,7 @@ def _print_report(report: RouterReport, console: Console) -> None:
     console.print(
         f"{report.n} queries: accuracy {report.accuracy:.3f}, macro F1 {report.macro_f1:.3f}, "
         f"ECE {report.ece:.3f}, AURC {report.aurc:.4f}\n"
-        f"at or above {report.threshold:.2f}: {report.coverage:.1%} of the queries, "
+        f"not held back: {report.coverage:.1%} of the queries, "
         f"accuracy {report.selective_accuracy:.3f}\n"
         f"latency p50 {report.p50:.0f} µs, p99 {report.p99:.0f} µs, mean {report.mean:.0f} µs; "
         f"{report.second_share:.1%} went to the second stage"

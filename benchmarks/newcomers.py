@@ -19,13 +19,13 @@ from adapters.cli import as_json, show_table
 from benchmarks.sources import RememberingEncoder
 from gateway.model_cache import ModelCache
 from gateway.settings import Settings
-from router.additions import add_label, phrases
-from router.artefact import write
 from router.decision import GENERAL
-from router.embeddings import PieceEmbeddings
 from router.examples import Example, read_examples
-from router.fit import fit
-from router.lessons import FitArguments
+from router.fitting.additions import add_label, phrases
+from router.fitting.artefact import write
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.fit import fit
+from router.fitting.lessons import FitArguments
 from router.second.encoder import packaged_model
 from router.second.stage import Cascade
 

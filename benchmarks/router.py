@@ -18,12 +18,12 @@ from benchmarks.installed import NotInstalled
 from benchmarks.router_peers import PEERS, PeerFailed, Queries, Row, row_of
 from benchmarks.sources import RememberingEncoder, large, left_out, show
 from router import Cascade, Router
-from router.artefact import write
-from router.embeddings import PieceEmbeddings
-from router.evaluate import evaluate
 from router.examples import Example, read_documents, read_examples
-from router.fit import fit
-from router.lessons import FitArguments
+from router.fitting.artefact import write
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.fit import fit
+from router.fitting.lessons import FitArguments
+from router.quality.evaluate import evaluate
 from router.second.encoder import SentenceEncoder, packaged_model
 
 # Milliseconds that a decision of the cascade may take on average.

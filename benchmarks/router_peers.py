@@ -17,8 +17,8 @@ import numpy.typing as npt
 from benchmarks.installed import NotInstalled, python_environment
 from benchmarks.sources import minilm, tfidf
 from router.decision import Decision
-from router.evaluate import evaluate
 from router.examples import Example
+from router.quality.evaluate import evaluate
 from router.second.encoder import SentenceEncoder
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from scipy.stats import t as student
 from sklearn.linear_model import RidgeCV
 
 from adapters.cli import as_json, show_json, show_table
-from router.embeddings import PieceEmbeddings
+from router.fitting.embeddings import PieceEmbeddings
 from router.second.encoder import SentenceEncoder, packaged_model
 from router.tiers.artefact import write
 from router.tiers.curve import TierReport, report

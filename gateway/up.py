@@ -85,7 +85,7 @@ class Supervisor:
         try:
             await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
             if work.done() and work.exception() is not None:
-                self._console.log(f"[red]{work.exception()}[/red]")
+                self._console.log(str(work.exception()), style="red", markup=False)
                 return 1
             await ended
             return 0

@@ -1,7 +1,7 @@
 """The linear classifier at serving time: weights multiplied out into one row per word, in numpy.
 
-A text is described by three vectors (see `router.design`): its words and pairs of words, the
-fragments of its words, and the static embeddings of its pieces. The second and third are sums
+A text is described by three vectors (see `router.fitting.design`): its words and pairs of words,
+the fragments of its words, and the static embeddings of its pieces. The second and third are sums
 over words, so a known word's share of the log-odds is one row that was computed when fitting.
 """
 

@@ -1,7 +1,7 @@
 """What queries looked like when a router was fitted, as counts, and the same of later ones.
 
 Knows no text: a decision's `Impression` is all that is counted. What a difference means is for
-`router.drift` to say.
+`router.quality.drift` to say.
 """
 
 from bisect import bisect_left

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from router.additions import add_label, phrases
 from router.cli.common import Workspace, as_json_option, print_json, serving_folder
-from router.embeddings import PieceEmbeddings
 from router.errors import ExampleError
 from router.examples import read_texts
+from router.fitting.additions import add_label, phrases
+from router.fitting.embeddings import PieceEmbeddings
 from router.router import Router
 from router.versions import point
 

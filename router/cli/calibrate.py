@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from router.artefact import republish
 from router.calibration import expected_calibration_error, reliability
 from router.cli.common import (
     Workspace,
@@ -17,11 +16,12 @@ from router.cli.common import (
     print_json,
     serving_folder,
 )
-from router.evaluate import evaluate
 from router.examples import read_examples
-from router.goals import DELTA, Cost, Coverage, Goal, Judged, Precision, lower_bounds
-from router.picture import draw_calibration
-from router.recalibration import MIN_LINES, Recalibrated, recalibrated
+from router.fitting.artefact import republish
+from router.quality.evaluate import evaluate
+from router.quality.goals import DELTA, Cost, Coverage, Goal, Judged, Precision, lower_bounds
+from router.quality.picture import draw_calibration
+from router.quality.recalibration import MIN_LINES, Recalibrated, recalibrated
 from router.router import MANIFEST, read_manifest
 from router.second.stage import Cascade
 

@@ -16,9 +16,9 @@ from router.cli.common import (
     print_json,
     serving_folder,
 )
-from router.drift import REASONS, DriftReport, drift_of
 from router.examples import read_texts
-from router.picture import draw_drift
+from router.quality.drift import REASONS, DriftReport, drift_of
+from router.quality.picture import draw_drift
 from router.router import Router
 
 SHOWN = 120

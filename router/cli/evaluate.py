@@ -13,9 +13,9 @@ from router.cli.common import (
     print_json,
     serving_folder,
 )
-from router.evaluate import RouterReport, evaluate
 from router.examples import read_examples
-from router.picture import draw_calibration
+from router.quality.evaluate import RouterReport, evaluate
+from router.quality.picture import draw_calibration
 from router.second.stage import Cascade
 
 BAR = 30

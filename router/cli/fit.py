@@ -8,12 +8,12 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from router.artefact import publish, write
 from router.cli.common import Workspace, as_json_option, print_json
-from router.embeddings import PieceEmbeddings
 from router.examples import Example, example_from, read_documents, read_examples
-from router.fit import FittedRouter, fit
-from router.lessons import FitArguments
+from router.fitting.artefact import publish, write
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.fit import FittedRouter, fit
+from router.fitting.lessons import FitArguments
 from router.router import Router
 from router.second.encoder import SentenceEncoder, packaged_model
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from router.artefact import publish, write
 from router.cli.common import Workspace, as_json_option, print_json, serving_folder
 from router.cli.fit import pack_examples, sentence_encoder
-from router.embeddings import PieceEmbeddings
 from router.examples import Example, read_examples
-from router.fit import FittedRouter, fit
+from router.fitting.artefact import publish, write
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.fit import FittedRouter, fit
 from router.learning.estimators import Estimate, Estimator
 from router.learning.refit import LearnReport, learn
 from router.learning.report import OffPolicyReport, off_policy_report

@@ -9,8 +9,8 @@ from rich.progress import Progress, track
 from rich.table import Table
 
 from router.cli.common import UsageProblem, Workspace, as_json_option, print_json
-from router.embeddings import PieceEmbeddings
 from router.errors import ArtefactError
+from router.fitting.embeddings import PieceEmbeddings
 from router.router import current_folder
 from router.tiers.artefact import publish, write
 from router.tiers.curve import TierReport, report

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from router.decision import Decision, Reason
-from router.evaluate import Decider
 from router.examples import Example
 from router.logged import Logged
+from router.quality.evaluate import Decider
 
 SOURCE = "log"
 GOOD = 0.5  # from here on a rating is praise

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from router.artefact import write
 from router.errors import FitError
 from router.examples import Example
-from router.fit import FittedRouter
+from router.fitting.artefact import write
+from router.fitting.fit import FittedRouter
 from router.learning.evidence import Learned, folded, learned
 from router.learning.report import OffPolicyReport, Verdict, off_policy_report
 from router.learning.rewards import Progress, rated, replay

@@ -6,7 +6,7 @@ not in an event loop.
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,11 @@ from router.examples import read_examples
 from router.policy import Thresholds, final_target, thresholds_by_label
 from router.router import EXAMPLES, MANIFEST, Router, read_manifest, thresholds_in
 from router.second.blend import Blend
-from router.second.encoder import SentenceEncoder
 from router.second.evidence import Evidence
 from router.second.style import Style
+
+if TYPE_CHECKING:
+    from router.second.encoder import SentenceEncoder
 
 Matrix = npt.NDArray[np.float64]
 
@@ -45,7 +47,7 @@ class SecondStage:
 
     def __init__(
         self,
-        encoder: SentenceEncoder,
+        encoder: "SentenceEncoder",
         style: Style,
         evidence: Evidence,
         blend: Blend,
@@ -78,6 +80,9 @@ class SecondStage:
         row: dict[str, Any] | None = manifest.get("second")
         if row is None:
             return None
+        # It brings onnxruntime and tokenizers, which a router without a second stage does not need.
+        from router.second.encoder import SentenceEncoder
+
         labels = tuple(manifest["labels"])
         general = labels.index(GENERAL) if GENERAL in labels else None
         evidence = Evidence.load(folder / EVIDENCE)

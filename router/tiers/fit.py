@@ -11,10 +11,10 @@ import scipy.sparse as sp
 from sklearn.linear_model import RidgeCV
 
 from router.classifier import LinearClassifier
-from router.design import Design
-from router.embeddings import PieceEmbeddings
 from router.errors import FitError
 from router.features import Vocabulary
+from router.fitting.design import Design
+from router.fitting.embeddings import PieceEmbeddings
 from router.tiers.curve import TierReport, report
 from router.tiers.data import Floats, Pairs
 from router.tiers.shape import FARTHEST, ShapeWeights, shape_of

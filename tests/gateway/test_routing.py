@@ -100,7 +100,7 @@ class TestRules:
             )
             answer = gateway.chat("renew")
             assert answer.headers["x-turnout-route"] == "library"
-            assert answer.headers["x-turnout-reason"] == "rule"
+            assert answer.headers["x-turnout-reason"] == "rule: loans"
             assert (
                 'turnout_decisions_total{reason="rule",target="library"} 1.0' in gateway.metrics()
             )

@@ -9,7 +9,7 @@ from gateway.configuration import ConfigurationError
 from gateway.settings import Settings
 from gateway.tiers import TierChoice
 from router.decision import Decision, Reason
-from router.embeddings import PieceEmbeddings
+from router.fitting.embeddings import PieceEmbeddings
 from router.tiers.artefact import publish
 from router.tiers.data import read_pairs
 from router.tiers.fit import fit

@@ -5,10 +5,10 @@ import random
 import pytest
 
 from router import Cascade, Decision, Reason
-from router.artefact import write
-from router.embeddings import PieceEmbeddings
-from router.fit import fit
-from router.lessons import FitArguments
+from router.fitting.artefact import write
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.fit import fit
+from router.fitting.lessons import FitArguments
 from router.second.encoder import SentenceEncoder, packaged_model
 from tests.router.second.test_stage import EXAMPLES
 

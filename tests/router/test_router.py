@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from router import Decision, Reason, Router
 from router.errors import ArtefactError
-from router.evaluate import evaluate
 from router.examples import Example
+from router.quality.evaluate import evaluate
 
 
 def test_a_query_goes_to_its_domain(router: Router) -> None:

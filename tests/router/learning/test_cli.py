@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 
 from adapters.experiments.reading import read_experiment
 from router import Router, current_folder
-from router.artefact import publish
 from router.cli import router as router_group
 from router.examples import Example
-from router.fit import FittedRouter
+from router.fitting.artefact import publish
+from router.fitting.fit import FittedRouter
 from router.logged import Logged
 from tests.router.learning.log import logged
 

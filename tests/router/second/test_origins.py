@@ -1,7 +1,7 @@
 import numpy as np
 
+from router.fitting.topics import topics_of
 from router.second.origins import held_out, origins_of
-from router.topics import topics_of
 
 VECTORS = np.eye(8, dtype=np.float32)[np.arange(240) % 8]
 LABELS = np.array([0] * 120 + [1] * 120)

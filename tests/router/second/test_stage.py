@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from router import Cascade, Router, SecondStage
-from router.artefact import publish, republish, write
 from router.decision import Decision, Reason
-from router.embeddings import PieceEmbeddings
 from router.errors import ArtefactError
-from router.evaluate import evaluate
 from router.examples import Example
 from router.explain import explain
-from router.fit import FittedRouter, fit
-from router.lessons import FitArguments
-from router.recalibration import recalibrated
+from router.fitting.artefact import publish, republish, write
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.fit import FittedRouter, fit
+from router.fitting.lessons import FitArguments
+from router.quality.evaluate import evaluate
+from router.quality.recalibration import recalibrated
 from router.router import read_manifest
 from router.second.encoder import SentenceEncoder, packaged_model
 

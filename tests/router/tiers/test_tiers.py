@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from router.cli import router as router_group
-from router.embeddings import PieceEmbeddings
 from router.errors import ArtefactError, FitError
+from router.fitting.embeddings import PieceEmbeddings
 from router.tiers.artefact import publish, write
 from router.tiers.data import Pairs, read_pairs
 from router.tiers.fit import FittedTiers, fit

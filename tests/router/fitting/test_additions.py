@@ -8,13 +8,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from router import Router
-from router.additions import add_label, phrases
-from router.artefact import write
 from router.classifier import SHARES
-from router.embeddings import PieceEmbeddings
 from router.errors import ArtefactError, FitError
 from router.examples import Example
-from router.fit import fit
+from router.fitting.additions import add_label, phrases
+from router.fitting.artefact import write
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.fit import fit
 from router.router import WEIGHTS
 from router.second.encoder import SentenceEncoder, packaged_model
 from router.second.evidence import Evidence

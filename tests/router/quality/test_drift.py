@@ -4,9 +4,9 @@ from scipy.stats import chi2
 
 from router import Router
 from router.decision import Impression
-from router.drift import Advice, DriftReport, Shift, Verdict, drift_of, noise_level
 from router.errors import ArtefactError
 from router.examples import Example
+from router.quality.drift import Advice, DriftReport, Shift, Verdict, drift_of, noise_level
 from router.reference import (
     Reference,
     Signal,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import beta
 
-from router.drift import DriftReport, Shift
 from router.errors import PictureError
-from router.evaluate import RouterReport
+from router.quality.drift import DriftReport, Shift
+from router.quality.evaluate import RouterReport
 from router.reference import Signal
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from router.errors import GoalError
-from router.goals import Cost, Coverage, Judged, Precision, between, lower_bounds, most_kept
+from router.quality.goals import Cost, Coverage, Judged, Precision, between, lower_bounds, most_kept
 
 BEFORE = {"general": 0.2, "legal": 0.3, "medical": 0.4}
 NAMES = tuple(BEFORE)

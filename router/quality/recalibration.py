@@ -14,7 +14,7 @@ from router.calibration import helpful_temperature, tempered
 from router.decision import Decision, Impression
 from router.errors import GoalError
 from router.examples import Example
-from router.goals import Judged, between
+from router.quality.goals import Judged, between
 from router.reference import Reference, reference_of
 from router.second.stage import Cascade
 

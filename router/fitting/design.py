@@ -16,8 +16,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from router.classifier import LEXICAL_SQUARE, PIECES, RARITY_SQUARE, SHARES, LinearClassifier
-from router.embeddings import PieceEmbeddings
 from router.features import WORD, Vocabulary, fragments, pairs_of, tokens_of
+from router.fitting.embeddings import PieceEmbeddings
 
 Matrix = npt.NDArray[np.float64]
 

@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_limits
 from router.calibration import fitted_temperature, fitted_threshold, quality, softmax
 from router.classifier import LinearClassifier
 from router.decision import Impression
-from router.design import Design
-from router.embeddings import PieceEmbeddings
 from router.examples import Example
 from router.features import Vocabulary
-from router.lessons import FitArguments, Lessons, lessons_from
+from router.fitting.design import Design
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.lessons import FitArguments, Lessons, lessons_from
 from router.reference import Reference, reference_of, unknown_shares
 from router.second.encoder import SentenceEncoder
 from router.second.fit import FittedSecond, Taught, fit_second

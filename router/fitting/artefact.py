@@ -21,7 +21,7 @@ from msgspec.json import encode, format
 
 from router.errors import ArtefactError
 from router.examples import write_examples
-from router.fit import FittedRouter
+from router.fitting.fit import FittedRouter
 from router.router import EXAMPLES, FORMAT, MANIFEST, VOCABULARY, WEIGHTS, read_manifest
 from router.second.encoder import MODEL, TOKENIZER
 from router.second.evidence import OPINIONS

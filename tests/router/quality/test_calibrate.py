@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import pytest
 
 from router import Cascade, Router
-from router.artefact import publish
 from router.examples import Example
-from router.fit import FittedRouter
+from router.fitting.artefact import publish
+from router.fitting.fit import FittedRouter
 from tests.router.test_cli import Workspace, turnout_router
 
 PNG = b"\x89PNG\r\n\x1a\n"

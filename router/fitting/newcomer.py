@@ -16,9 +16,9 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logsumexp
 
 from router.classifier import SHARES, LinearClassifier
-from router.design import Design
-from router.embeddings import PieceEmbeddings
 from router.features import Vocabulary, words_of
+from router.fitting.design import Design
+from router.fitting.embeddings import PieceEmbeddings
 from router.second.evidence import Evidence, described, usual_similarities
 
 Floats = npt.NDArray[np.float32]

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from router.classifier import LinearClassifier
-from router.embeddings import PieceEmbeddings
 from router.errors import ArtefactError, FitError
 from router.examples import MAX_LABEL, Example, read_examples, write_examples
 from router.features import Vocabulary
-from router.newcomer import extended_evidence, extended_first
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.newcomer import extended_evidence, extended_first
 from router.router import EXAMPLES, MANIFEST, VOCABULARY, WEIGHTS, read_manifest
 from router.second.encoder import SentenceEncoder
 from router.second.evidence import Evidence

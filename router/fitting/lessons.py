@@ -12,7 +12,7 @@ import numpy.typing as npt
 from router.decision import GENERAL
 from router.errors import FitError
 from router.examples import Example
-from router.topics import topics_of
+from router.fitting.topics import topics_of
 
 MIN_EXAMPLES = 4
 DOCUMENT_CHARACTERS = 600

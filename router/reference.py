@@ -52,6 +52,12 @@ class Reference(Struct, frozen=True):
     def n(self) -> int:
         return sum(self.signals[Signal.LABEL].counts)
 
+    def with_label(self, label: str) -> "Reference":
+        """With one label more, which was never seen."""
+        bins = self.signals[Signal.LABEL]
+        wider = Bins((*bins.edges, float(len(bins.edges))), (*bins.counts, 0))
+        return Reference((*self.labels, label), {**self.signals, Signal.LABEL: wider})
+
 
 class Window:
     """Counts of the last `size` impressions by signal and bin; `add` takes some microseconds."""

@@ -126,12 +126,17 @@ def thresholds_in(manifest: Mapping[str, Any], fitted: float, chosen: float | No
 def reference_in(manifest: Mapping[str, Any]) -> Reference | None:
     """None in the manifest of a router that was fitted without one."""
     row = manifest.get("reference")
+    if row is None:
+        return None
     try:
-        return None if row is None else convert(row, Reference)
+        reference = convert(row, Reference)
     except ValidationError as exc:
         raise ArtefactError(
             f"the manifest's 'reference' cannot be read ({exc}); fit again"
         ) from exc
+    if reference.labels != tuple(manifest["labels"]):
+        raise ArtefactError("the manifest's 'reference' is of other labels; fit again")
+    return reference
 
 
 def current_folder(root: Path) -> Path | None:

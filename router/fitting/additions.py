@@ -9,13 +9,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
+
 from router.classifier import LinearClassifier
 from router.errors import ArtefactError, FitError
 from router.examples import MAX_LABEL, Example, read_examples, write_examples
 from router.features import Vocabulary
 from router.fitting.embeddings import PieceEmbeddings
 from router.fitting.newcomer import extended_evidence, extended_first
-from router.router import EXAMPLES, MANIFEST, VOCABULARY, WEIGHTS, read_manifest
+from router.router import EXAMPLES, MANIFEST, VOCABULARY, WEIGHTS, read_manifest, reference_in
 from router.second.encoder import SentenceEncoder
 from router.second.evidence import Evidence
 from router.second.stage import EVIDENCE, STYLE
@@ -57,14 +59,7 @@ def add_label(
         [example.text for example in known],
         new,
     )
-    thresholds = manifest.get("thresholds")
-    manifest |= {
-        "labels": [*manifest["labels"], label],
-        "label_counts": manifest["label_counts"] | {label: len(new)},
-        "added": manifest.get("added", {}) | {label: len(new)},
-    }
-    if thresholds is not None:
-        manifest["thresholds"] = thresholds | {label: max(thresholds.values())}
+    manifest = _widened(manifest, label, len(new))
     identity = sha256(json.dumps([manifest["version"], label, new]).encode()).hexdigest()[:8]
     place = out or next_version(root or folder.parent, identity)
     with staged(place, MANIFEST) as aside:
@@ -94,6 +89,20 @@ def _check(
         raise FitError(f"{label!r} has {len(new)} distinct texts, {MIN_TEXTS} are needed")
     if manifest["encoder_digest"] != embeddings.digest:
         raise ArtefactError(f"{folder} was fitted with other embeddings; fit the router again")
+
+
+def _widened(manifest: dict[str, Any], label: str, texts: int) -> dict[str, Any]:
+    """The new label is held back as much as the most held back one, and was never seen before."""
+    wider = manifest | {
+        "labels": [*manifest["labels"], label],
+        "label_counts": manifest["label_counts"] | {label: texts},
+        "added": manifest.get("added", {}) | {label: texts},
+    }
+    if (thresholds := manifest.get("thresholds")) is not None:
+        wider["thresholds"] = thresholds | {label: max(thresholds.values())}
+    if (reference := reference_in(manifest)) is not None:
+        wider["reference"] = to_builtins(reference.with_label(label))
+    return wider
 
 
 def _extend_second(folder: Path, aside: Path, known: Sequence[str], new: Sequence[str]) -> None:

@@ -24,6 +24,8 @@ WATCH, DRIFTED = 0.1, 0.25
 ALPHA = 0.05 / len(Signal)
 MOST_WORDS = 15
 MOST_QUERIES = 5
+# Of fewer queries nothing can be said, least of all of rare labels.
+FEWEST = 50
 
 
 class Verdict(StrEnum):
@@ -128,7 +130,7 @@ def drift_of(
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> DriftReport:
     """Compare `texts` with the window of the fit. Raises ArtefactError without such a window, or
-    without a text that has words."""
+    with fewer than FEWEST texts that have words."""
     if router.reference is None:
         raise ArtefactError(
             f"router {router.version} was fitted without a window to compare with; fit it again"
@@ -141,8 +143,11 @@ def drift_of(
             window.add(decision.impression)
             decisions.append((text, decision))
         on_progress(done)
-    if not decisions:
-        raise ArtefactError("there are no queries with words to compare; widen --since or --data")
+    if len(decisions) < FEWEST:
+        raise ArtefactError(
+            f"{len(decisions)} queries with words are too few to compare, {FEWEST} are needed; "
+            "widen --since or --data"
+        )
     least_sure = sorted(decisions, key=lambda pair: pair[1].probability)
     return DriftReport(
         n=len(window),

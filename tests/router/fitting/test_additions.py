@@ -15,6 +15,7 @@ from router.fitting.additions import add_label, phrases
 from router.fitting.artefact import write
 from router.fitting.embeddings import PieceEmbeddings
 from router.fitting.fit import fit
+from router.reference import Signal, Window
 from router.router import WEIGHTS
 from router.second.encoder import SentenceEncoder, packaged_model
 from router.second.evidence import Evidence
@@ -75,6 +76,19 @@ def test_odds_between_known_labels_stay(router: Router, wider: Path) -> None:
         for label in ("espresso", "library"):
             odds = np.log(old[label] / old["general"]), np.log(new[label] / new["general"])
             assert odds[0] == pytest.approx(odds[1], abs=1e-4)
+
+
+def test_drift_is_watched_with_the_new_label(router: Router, wider: Path) -> None:
+    after = Router.load(wider)
+    assert router.reference is not None and after.reference is not None
+    window = Window(after.reference)
+    for text in (ASKED, EXAMPLES[0].text):
+        impression = after.decide(text).impression
+        assert impression is not None
+        window.add(impression)
+    assert window.counts[Signal.LABEL] == [1, 0, 0, 1]
+    seen = router.reference.signals[Signal.LABEL].counts
+    assert after.reference.signals[Signal.LABEL].counts == (*seen, 0)
 
 
 def test_a_description_alone(

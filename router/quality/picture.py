@@ -122,3 +122,5 @@ def _words(axes: "Axes", words: Mapping[str, int], n: int) -> None:
     axes.barh([word for word, _ in shown], [100 * count / n for _, count in shown], color=_BLUE)
     axes.set_title("unknown words, % of queries" if shown else "no unknown word twice", fontsize=10)
     axes.tick_params(axis="y", labelsize=8)
+    if not shown:
+        axes.set_axis_off()

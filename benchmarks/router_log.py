@@ -186,7 +186,8 @@ def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return ""
-    return f"{mean(known):.3f} ({min(known):.3f} to {max(known):.3f})"
+    ends = "" if len(known) == 1 else f" ({min(known):.4g} to {max(known):.4g})"
+    return f"{mean(known):.4g}{ends}"
 
 
 def _told(each: Estimate) -> str:

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks import options
 from benchmarks.sources import RememberingEncoder
 from gateway.model_cache import ModelCache
 from gateway.settings import Settings
@@ -20,14 +21,7 @@ from router.fitting.fit import fit
 from router.fitting.lessons import FitArguments
 from router.second.encoder import SentenceEncoder, packaged_model
 
-data = click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    envvar="TURNOUT_DATA",
-    default="../shared/data",
-    show_default="TURNOUT_DATA, or ../shared/data",
-    help="Holds routing/train.jsonl and routing/eval.jsonl.",
-)
+data = options.data("routing/train.jsonl and routing/eval.jsonl")
 
 
 @dataclass(frozen=True, slots=True)

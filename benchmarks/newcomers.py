@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from adapters.cli import as_json, show_table
+from benchmarks import options
 from benchmarks.sources import RememberingEncoder
 from gateway.model_cache import ModelCache
 from gateway.settings import Settings
@@ -105,14 +106,7 @@ class Bench:
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    envvar="TURNOUT_DATA",
-    default="../shared/data",
-    show_default="TURNOUT_DATA, or ../shared/data",
-    help="Holds routing/train.jsonl and routing/eval.jsonl.",
-)
+@options.data("routing/train.jsonl and routing/eval.jsonl")
 @as_json
 def main(data: Path, as_json: bool) -> None:
     """Leave each domain out, add it again, and count what the router makes of its queries."""

@@ -45,14 +45,7 @@ class Workspace(Protocol):
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    envvar="TURNOUT_DATA",
-    default="../shared/data",
-    show_default="TURNOUT_DATA, or ../shared/data",
-    help="Holds routing/train.jsonl, routing/eval.jsonl and LABEL/documents.jsonl.",
-)
+@options.data("routing/train.jsonl, routing/eval.jsonl and LABEL/documents.jsonl")
 @click.option("--documents", is_flag=True, help="Fit with the domains' documents too.")
 @click.option(
     "--sources",

@@ -15,6 +15,7 @@ from scipy.stats import t as student
 from sklearn.linear_model import RidgeCV
 
 from adapters.cli import as_json, show_json, show_table
+from benchmarks import options
 from router.fitting.embeddings import PieceEmbeddings
 from router.second.encoder import SentenceEncoder, packaged_model
 from router.tiers.artefact import write
@@ -34,14 +35,7 @@ class Workspace(Protocol):
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    envvar="TURNOUT_DATA",
-    default="../shared/data",
-    show_default="TURNOUT_DATA, or ../shared/data",
-    help="Holds tiered/routerarena.jsonl.",
-)
+@options.data("tiered/routerarena.jsonl")
 @click.option("--repeats", type=click.IntRange(2, 1000), default=20, show_default=True)
 @as_json
 @click.pass_obj

@@ -126,7 +126,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     continue
                 try:
                     row = json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as exc:
+                except (ValueError, RecursionError) as exc:
                     raise PackError(f"{path}:{number}: not valid JSON ({exc})") from exc
                 if not isinstance(row, dict):
                     raise PackError(f"{path}:{number}: expected a JSON object, found {line[:40]!r}")

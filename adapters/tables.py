@@ -140,6 +140,8 @@ keys = Table(
     Column("role", String(16), nullable=False),
     Column("created", String(32), nullable=False),
     Column("revoked", String(32), nullable=True),
+    # A list of names; null for all targets.
+    Column("targets", JSON(none_as_null=True), nullable=True),
 )
 
 # Uploaded examples; `examples` counts them by kind. The bytes lie under the artifact root.

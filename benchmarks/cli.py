@@ -10,6 +10,7 @@ from benchmarks.retrieval import retrieval
 from benchmarks.rollout.cli import rollout
 from benchmarks.router import router
 from benchmarks.swap.cli import swap
+from benchmarks.tiers import tiers
 
 
 @click.group()
@@ -17,5 +18,5 @@ def bench() -> None:
     """Benchmarks, with ratios measured in one run."""
 
 
-for verb in (clients, experiments, flat, gateway, retrieval, rollout, router, swap):
+for verb in (clients, experiments, flat, gateway, retrieval, rollout, router, swap, tiers):
     bench.add_command(verb)

@@ -51,6 +51,18 @@ def home(what: str) -> Option:
     )
 
 
+def data(holds: str) -> Option:
+    """Where the shared data lies."""
+    return click.option(
+        "--data",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        envvar="TURNOUT_DATA",
+        default="../shared/data",
+        show_default="TURNOUT_DATA, or ../shared/data",
+        help=f"Holds {holds}.",
+    )
+
+
 def vllm() -> Option:
     """Which vLLM is started."""
     return click.option(

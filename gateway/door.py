@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from adapters.errors import AdapterError
+from gateway.configuration import ConfigurationError
 from gateway.errors import GatewayError
-from gateway.settings import ConfigurationError
 from gateway.workspace import Workspace
 from retrieval.errors import RetrievalError
 from router.errors import RouterError

@@ -46,6 +46,14 @@ class Fleet:
             self.follow()
         return self.pools.get(engine.name) or Pool()
 
+    def pace(self, engine: str) -> float:
+        """Seconds per token of an engine, the mean of its replicas that answer; 0 while nothing was
+        measured."""
+        pool = self.pools.get(engine) or Pool()
+        measured = [r.seconds_per_token for r in pool.replicas.values() if r.up]
+        known = [seconds for seconds in measured if seconds]
+        return sum(known) / len(known) if known else 0.0
+
     def follow(self) -> None:
         """Take up a changed configuration: open pools of new engines, close those without an
         engine, and look at every replica now."""

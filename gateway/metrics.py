@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -21,8 +21,26 @@ Labels = tuple[str, ...]
 Series = Mapping[str, Sequence[tuple[Sequence[str], Any]]]
 
 
+class Family(Protocol):
+    """A metric with its series. `lasting` ones go on from what a worker before them counted."""
+
+    name: str
+
+    @property
+    def lasting(self) -> bool: ...
+
+    @property
+    def values(self) -> Mapping[Labels, Any]: ...
+
+    def absorb(self, labels: Labels, value: Any) -> None: ...
+
+    def collect(self) -> Metric: ...
+
+
 class Counter:
     """A sum that only grows, by label values."""
+
+    lasting = True
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
         self.name, self.documentation, self.labels = name, documentation, labels
@@ -48,6 +66,8 @@ class Counter:
 class Gauge:
     """A value that goes up and down, by label values. `merge` makes one of two processes' values:
     sum where each has its own, max where all look at the same thing."""
+
+    lasting = False
 
     def __init__(
         self,
@@ -92,6 +112,8 @@ class Total(Gauge):
 class Histogram:
     """Observations counted in buckets, by label values."""
 
+    lasting = True
+
     def __init__(
         self, name: str, documentation: str, labels: Sequence[str] = (), *, buckets: Sequence[float]
     ) -> None:
@@ -129,9 +151,13 @@ class Metrics(Collector):
     """Everything that `/metrics` shows."""
 
     def __init__(self) -> None:
-        self._all: list[Counter | Gauge | Histogram] = []
+        self._all: list[Family] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
+
+    def add(self, made: Family) -> None:
+        """Show a metric of another kind as well."""
+        self._all.append(made)
 
     def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
         made = Counter(name, documentation, labels)
@@ -169,7 +195,7 @@ class Metrics(Collector):
     def absorb(self, series: Series, *, gauges: bool) -> None:
         """Add another process's series to these; its gauges only if they are of now."""
         for metric in self._all:
-            if gauges or not isinstance(metric, Gauge):
+            if gauges or metric.lasting:
                 for labels, value in series.get(metric.name, ()):
                     metric.absorb(tuple(labels), value)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from gateway.settings import ConfigurationError, Settings
+from gateway.configuration import ConfigurationError
+from gateway.settings import Settings
 
 # Written last by both preparations, so its presence means the folder is whole.
 _MARK = "config.json"

@@ -48,9 +48,10 @@ class Pipeline:
         self._recorder = recorder
         self._mirror = mirror
 
-    def preview(self, request: InferenceRequest, key: str) -> Plan:
+    async def preview(self, request: InferenceRequest, caller: Caller) -> Plan:
         """What would happen to this request; nothing is generated or logged."""
-        return self._planner.plan(self._catalog.now, request, unit_of(request, key))
+        unit = unit_of(request, caller.key)
+        return await self._planner.plan(self._catalog.now, request, unit, caller)
 
     async def answer(
         self, request: InferenceRequest, caller: Caller, *, started: float, request_id: str
@@ -60,7 +61,7 @@ class Pipeline:
         Raises:
             GatewayError: nothing was sent yet; the error says what the caller is told.
         """
-        exchange = self._plan(request, caller, started, request_id)
+        exchange = await self._plan(request, caller, started, request_id)
         try:
             return await self._first_answer(exchange)
         except GatewayError as exc:
@@ -70,12 +71,12 @@ class Pipeline:
             self._recorder.finished(exchange, Outcome.CANCELLED)
             raise
 
-    def _plan(
+    async def _plan(
         self, request: InferenceRequest, caller: Caller, started: float, request_id: str
     ) -> Exchange:
         catalog = self._catalog.now
         unit = unit_of(request, caller.key)
-        plan = self._planner.plan(catalog, request, unit)
+        plan = await self._planner.plan(catalog, request, unit, caller)
         exchange = Exchange(
             request=request,
             caller=caller,

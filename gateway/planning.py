@@ -1,5 +1,5 @@
-"""From a request to a plan: target, arm, passages and the models to try in order. Pure: no engine
-is asked, nothing is logged.
+"""From a request to a plan: target, arm, passages and the models to try in order. No engine is
+asked, nothing is logged.
 
 The dry run (`/v1/route`, `turnout route`) is exactly this.
 """
@@ -13,21 +13,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from adapters.experiments.assignment import Assignment, Enrolment, Standing, Subject, enrol
-from adapters.experiments.design import ANY_TARGET, BASE_ARM, Arm
+from adapters.experiments.design import BASE_ARM, Arm
 from adapters.interactions import unit_digest
 from adapters.registry import Aliases
+from gateway.access import Caller
 from gateway.catalog import Catalog
 from gateway.errors import BadRequest
 from gateway.protocols.requests import Endpoint, InferenceRequest
+from gateway.routing import Routing, opening_of, query_of
 from gateway.settings import Engine
 from retrieval.errors import IndexingError
 from retrieval.passages import Passage
 from retrieval.prompt import ground
 from retrieval.retriever import Retriever
-from router.decision import NONE, Decision, Reason
-from router.policy import query_text
-
-_AFFINITY_CHARACTERS = 500
+from router.decision import NONE, Decision
 
 
 class Candidate(Struct, frozen=True):
@@ -85,26 +84,31 @@ class Plan(Struct, frozen=True):
 
 
 class Planner:
-    """Decides by a catalog. Needs the retriever for passages; knows nothing of replicas."""
+    """Plans by a catalog: routing finds the target, the retriever passages. Knows nothing of
+    replicas."""
 
-    def __init__(self, retriever: Retriever) -> None:
+    def __init__(self, retriever: Retriever, routing: Routing) -> None:
         self._retriever = retriever
+        self._routing = routing
 
-    def plan(self, catalog: Catalog, request: InferenceRequest, subject: Subject) -> Plan:
-        """Raises BadRequest for a model or domain nobody serves."""
+    async def plan(
+        self, catalog: Catalog, request: InferenceRequest, subject: Subject, caller: Caller
+    ) -> Plan:
+        """Raises BadRequest for a model or domain nobody serves, Forbidden for one that this key
+        may not use."""
         started = time.perf_counter()
-        query = query_text(request.messages) if request.messages else request.prompt
-        decision, version, enrolment = _decide(catalog, request, query, subject)
-        routed = time.perf_counter()
+        routed = await self._routing.decide(catalog, request, subject, caller)
+        decision, version, enrolment = routed.decision, routed.version, routed.enrolment
+        decided = time.perf_counter()
         if enrolment is None and version is None:
             enrolment = enrol(catalog.experiments.get(decision.target, ()), subject)
         arm = enrolment.assignment.arm if enrolment and enrolment.assignment else None
         assigned = time.perf_counter()
-        seconds = {"route": routed - started, "assign": assigned - routed}
+        seconds = {"route": decided - started, "assign": assigned - decided}
         passages: tuple[Passage, ...] = ()
         searched = None
         if decision.target in catalog.domains:
-            passages, searched = self._passages(catalog, request, decision.target, query, arm)
+            passages, searched = self._passages(catalog, request, decision.target, arm)
             seconds["retrieve"] = time.perf_counter() - assigned
         return Plan(
             decision=decision,
@@ -127,8 +131,7 @@ class Planner:
         arm, unit = shadow.arm, seen.enrolment.unit if seen.enrolment else ""
         target, passages, searched = seen.decision.target, seen.passages, seen.index_version
         if arm.index is not None:
-            query = query_text(request.messages) if request.messages else request.prompt
-            passages, searched = self._passages(catalog, request, target, query, arm)
+            passages, searched = self._passages(catalog, request, target, arm)
         return replace(
             seen,
             candidates=_candidates(catalog, target, arm.model)[:1],
@@ -144,12 +147,11 @@ class Planner:
         catalog: Catalog,
         request: InferenceRequest,
         domain: str,
-        query: str,
         arm: Arm | None,
     ) -> tuple[tuple[Passage, ...], str | None]:
         """Passages, and the version of the index that was searched: the caller's, else the arm's,
         else the current one, which is empty where there is none. None if nothing was searched."""
-        pack = catalog.domains[domain].pack
+        pack, query = catalog.domains[domain].pack, query_of(request)
         top_k = pack.top_k if request.extras.top_k is None else request.extras.top_k
         if top_k == 0 or not query or request.endpoint is not Endpoint.CHAT:
             return (), None
@@ -189,63 +191,8 @@ def unit_of(request: InferenceRequest, key: str) -> Subject:
 
 
 def _affinity(request: InferenceRequest) -> str:
-    """The unit; without one the first user message, which all turns of a conversation share."""
-    if request.unit:
-        return request.unit
-    first = next((m for m in request.messages if m["role"] == "user"), None)
-    return str(first.get("content") if first else request.prompt)[:_AFFINITY_CHARACTERS]
-
-
-def _decide(
-    catalog: Catalog, request: InferenceRequest, query: str, subject: Subject
-) -> tuple[Decision, str | None, Enrolment | None]:
-    """The decision; for a pinned model, the exact version; and the part in an experiment between
-    routers."""
-    model = catalog.settings.aliases.get(request.model, request.model)
-    domain = request.extras.domain
-    if domain is not None and domain not in catalog.domains and domain not in catalog.tiers:
-        known = ", ".join((*catalog.domains, *catalog.tiers))
-        raise BadRequest(
-            f"turnout.domain {domain!r} is not served; known are {known}", param="turnout.domain"
-        )
-    if model == ANY_TARGET:
-        if domain is not None:
-            return Decision(domain, 1.0, reason=Reason.EXPLICIT_DOMAIN), None, None
-        enrolment = enrol(catalog.experiments.get(ANY_TARGET, ()), subject)
-        return _route(catalog, query, enrolment), None, enrolment
-    if model in catalog.domains:
-        return Decision(model, 1.0, reason=Reason.EXPLICIT_DOMAIN), None, None
-    if model in catalog.tiers:
-        return Decision(model, 1.0, reason=Reason.EXPLICIT_MODEL), None, None
-    if catalog.is_servable(model):
-        domain = catalog.versions[model].manifest.domain
-        return Decision(domain, 1.0, reason=Reason.EXPLICIT_MODEL), model, None
-    raise BadRequest(
-        f"the model {request.model!r} does not exist or is not served; "
-        "GET /v1/models lists what is",
-        param="model",
-        code="model_not_found",
-        status=404,
-    )
-
-
-def _route(catalog: Catalog, query: str, enrolment: Enrolment | None) -> Decision:
-    """By the arm's router where there is one that could be loaded."""
-    router = catalog.router
-    if enrolment is not None and enrolment.assignment is not None:
-        router = catalog.routers.get(enrolment.assignment.arm.router or "", router)
-    if router is None:
-        return Decision(catalog.general.name, 1.0, reason=Reason.NO_ROUTER)
-    decision = router.decide(query, allowed=catalog.domains.keys())
-    if decision.target in catalog.domains:
-        return decision
-    return Decision(
-        target=catalog.general.name,
-        probability=decision.probability,
-        probabilities=decision.probabilities,
-        reason=decision.reason,
-        router_version=decision.router_version,
-    )
+    """The unit; without one how the conversation begins."""
+    return request.unit or opening_of(request)
 
 
 def _system_prompt(catalog: Catalog, target: str, arm: Arm | None) -> str:
@@ -273,7 +220,7 @@ def _candidates(catalog: Catalog, target: str, model: str | None) -> tuple[Candi
 
 
 def _of_tier(catalog: Catalog, tier: str) -> Candidate:
-    return Candidate(catalog.settings.engine(catalog.tiers[tier].engine), None)
+    return Candidate(catalog.engine(tier), None)
 
 
 def _is_there(catalog: Catalog, target: str, arm: Arm, searched: str | None) -> bool:

@@ -65,13 +65,11 @@ class Exchange(Struct):
 
     @property
     def reason(self) -> str:
-        """The decision's reason and, if the first choice could not serve, what answered instead and
-        why."""
-        return (
-            f"{self.plan.decision.reason}; {self.fallback}"
-            if self.fallback
-            else self.plan.decision.reason
-        )
+        """The decision's reason, with the rule if one decided, and, if the first choice could not
+        serve, what answered instead and why."""
+        decision = self.plan.decision
+        decided = f"{decision.reason}: {decision.rule}" if decision.rule else decision.reason
+        return f"{decided}; {self.fallback}" if self.fallback else decided
 
     @property
     def arm_answers(self) -> bool:
@@ -102,6 +100,7 @@ class Recorder:
         telemetry, plan = self._telemetry, exchange.plan
         telemetry.decisions.add(1, plan.decision.target, plan.decision.reason)
         telemetry.route_confidence.observe(plan.decision.probability, plan.decision.target)
+        telemetry.drift.observe(plan.decision)
         if plan.assignment is not None:
             telemetry.assignments.add(1, plan.assignment.experiment, plan.assignment.arm.name)
         elif plan.enrolment is not None and plan.enrolment.standing is Standing.HOLDOUT:

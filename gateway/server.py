@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from gateway.app import create_app
+from gateway.configuration import ConfigurationError
 from gateway.event_loop import run
-from gateway.settings import ConfigurationError, Settings
+from gateway.settings import Settings
 from gateway.workers import Place
 
 logger = logging.getLogger(__name__)

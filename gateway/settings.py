@@ -1,48 +1,25 @@
-"""Every setting, with its type, its bounds and how to choose it. Nothing else reads the
-environment.
-
-Sources, first wins: command-line overrides, `TURNOUT_*` variables, the TOML file. A name nobody
-knows stops the start.
+"""Every setting, with its type, its bounds and how to choose it. Where the values come from is
+`gateway.configuration`'s business.
 """
 
 import difflib
 import os
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from adapters.artifacts import Artifacts
 from adapters.remote import is_url, url_problem
+from gateway.router_settings import Group, RouterSettings
 from gateway.training_settings import TrainingSettings
 
 PREFIX = "TURNOUT_"
-CONFIG_FILE = "turnout.toml"
-# Variables that are ours but no settings.
-_OTHER_VARIABLES = frozenset({"TURNOUT_CONFIG", "TURNOUT_DATA"})
 
 
-class ConfigurationError(Exception):
-    """The configuration cannot be used; the message names the setting and the nearest right one."""
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Server(_Group):
+class Server(Group):
     host: str = Field(
         "127.0.0.1", description="Address both listeners bind; 0.0.0.0 in a container."
     )
@@ -71,13 +48,13 @@ class Server(_Group):
     )
 
 
-class StoreSettings(_Group):
+class StoreSettings(Group):
     url: str | None = Field(
         None, description="SQLAlchemy URL; default: turnout.db in the state folder."
     )
 
 
-class ArtifactSettings(_Group):
+class ArtifactSettings(Group):
     root: str | None = Field(
         None,
         min_length=1,
@@ -93,7 +70,7 @@ class ArtifactSettings(_Group):
         return root
 
 
-class Models(_Group):
+class Models(Group):
     cache: Path = Field(
         Path("~/.cache/turnout/models"),
         description="Where the default models are prepared, once per machine.",
@@ -104,20 +81,7 @@ class Models(_Group):
     )
 
 
-class RouterSettings(_Group):
-    threshold: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Below this probability the general model answers; default: the fitted one.",
-    )
-    examples: tuple[Path, ...] = Field(
-        (),
-        description="JSONL files of {text, label} beside the packs' own, with the `general` lines.",
-    )
-
-
-class Engine(_Group):
+class Engine(Group):
     name: str = Field(min_length=1, description="How targets and packs refer to it.")
     kind: Literal["vllm", "embedded", "openai"] = Field(
         "vllm", description="openai: a remote provider; no adapters, no health to ask for."
@@ -192,12 +156,12 @@ class Engine(_Group):
         return self
 
 
-class Price(_Group):
+class Price(Group):
     input: float = Field(0.0, ge=0, description="Per million prompt tokens.")
     output: float = Field(0.0, ge=0, description="Per million completion tokens.")
 
 
-class Target(_Group):
+class Target(Group):
     name: str = Field(
         pattern=r"^[a-z][a-z0-9_-]{0,31}$",
         description="A general tier; the first one gets `auto`'s.",
@@ -206,12 +170,12 @@ class Target(_Group):
     price: Price = Field(Price(), description="What its tokens cost, for the cost metrics.")
 
 
-class PackSettings(_Group):
+class PackSettings(Group):
     path: Path = Field(description="The pack's folder.")
     engine: str = Field(description="The engine that serves its adapters.")
 
 
-class JournalSettings(_Group):
+class JournalSettings(Group):
     drain_seconds: float = Field(
         0.5, gt=0, le=60, description="Pause between deliveries to the store."
     )
@@ -220,7 +184,7 @@ class JournalSettings(_Group):
     )
 
 
-class FeedbackSettings(_Group):
+class FeedbackSettings(Group):
     per_minute: int = Field(
         600,
         ge=1,
@@ -237,7 +201,7 @@ class FeedbackSettings(_Group):
     )
 
 
-class ExperimentSettings(_Group):
+class ExperimentSettings(Group):
     automatic: bool = Field(
         True,
         description="Rollouts move by themselves; false where `turnout experiments watch` runs.",
@@ -334,90 +298,3 @@ class Settings(BaseSettings):
         # `load` passes the file's values as init arguments, so the environment must stand before
         # them.
         return env_settings, init_settings
-
-
-def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read the configuration file, the environment and `overrides` (dotted names, from the command
-    line).
-
-    Raises:
-        ConfigurationError: one line that names the file, the setting and, for a misspelling, the
-        nearest right one.
-    """
-    path = config or _found_file()
-    values = {**_read_toml(path), "config_file": path} if path else {}
-    _reject_unknown_variables(os.environ)
-    try:
-        settings = Settings(**values)
-        return _override(settings, overrides or {})
-    except ValidationError as exc:
-        raise ConfigurationError(_explain(exc, path)) from exc
-
-
-def _override(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
-    for dotted, value in overrides.items():
-        if value is None:
-            continue
-        group, _, name = dotted.rpartition(".")
-        if group:
-            part = getattr(settings, group)
-            changed = type(part).model_validate({**part.model_dump(), name: value})
-            settings = settings.model_copy(update={group: changed})
-        else:
-            settings = settings.model_copy(update={name: value})
-    return settings
-
-
-def _found_file() -> Path | None:
-    if named := os.environ.get("TURNOUT_CONFIG"):
-        return Path(named)
-    return Path(CONFIG_FILE) if Path(CONFIG_FILE).exists() else None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise ConfigurationError(f"{path}: cannot be read ({exc.strerror})") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{path}: not valid TOML ({exc})") from exc
-
-
-def _reject_unknown_variables(environment: Mapping[str, str]) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for variable in environment:
-        head = variable.split("__")[0]
-        if variable.startswith(PREFIX) and head not in known | _OTHER_VARIABLES:
-            raise ConfigurationError(f"environment variable {variable}: {_nearest(head, known)}")
-
-
-def _explain(exc: ValidationError, path: Path | None) -> str:
-    """The first problem as one line; pydantic's own text covers several screens."""
-    # A misspelled name is also a missing one; the misspelling is what to tell.
-    problem = min(exc.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in problem["loc"]) or "configuration"
-    source = f"{path}: " if path else ""
-    if problem["type"] != "extra_forbidden":
-        return f"{source}{where}: {problem['msg'].removeprefix('Value error, ')}"
-    return f"{source}{where}: {_nearest(str(problem['loc'][-1]), _siblings(problem['loc']))}"
-
-
-def _siblings(location: tuple[int | str, ...]) -> set[str]:
-    """The setting names that are right beside `location`."""
-    model: type[BaseModel] = Settings
-    for part in location[:-1]:
-        if isinstance(part, str):
-            annotation = model.model_fields[part].annotation
-            inner = getattr(annotation, "__args__", (annotation,))[0]
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                model = inner
-    return set(model.model_fields)
-
-
-def _nearest(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), 1, cutoff=0.5)
-    return (
-        f"no such setting; did you mean {near[0]!r}?"
-        if near
-        else f"no such setting; known: {', '.join(sorted(known))}"
-    )

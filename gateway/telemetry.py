@@ -2,6 +2,7 @@
 
 from operator import add
 
+from gateway.drift import DriftGauge
 from gateway.metrics import Metrics, Series
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -57,12 +58,22 @@ class Telemetry:
         self.decisions = metrics.counter(
             "turnout_decisions", "Routing decisions.", ("target", "reason")
         )
+        self.second_stage = metrics.counter(
+            "turnout_second_stage",
+            "Queries the first stage was unsure about: asked of the second, skipped, failed there.",
+            ("outcome",),
+        )
         self.route_confidence = metrics.histogram(
             "turnout_route_confidence",
             "Calibrated probability of the best label.",
             ("target",),
             buckets=_UNIT,
         )
+        self.drift = DriftGauge(
+            "turnout_drift",
+            "Population stability index of the last queries against those of the fit.",
+        )
+        metrics.add(self.drift)
         self.assignments = metrics.counter(
             "turnout_assignments",
             "Requests assigned to experiment arms.",

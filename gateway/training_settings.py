@@ -4,7 +4,9 @@ from datetime import datetime
 from typing import Annotated
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from gateway.router_settings import Group
 
 
 def _schedule(text: str) -> str:
@@ -18,10 +20,8 @@ def _schedule(text: str) -> str:
 Hours = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
 
 
-class TriggerSettings(BaseModel):
+class TriggerSettings(Group):
     """What `training.triggers.Rules` takes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     feedback: int | None = Field(
         None,
@@ -50,10 +50,8 @@ class TriggerSettings(BaseModel):
     domains: tuple[str, ...] = Field((), description="Domains that are watched; none for all.")
 
 
-class TrainingSettings(BaseModel):
+class TrainingSettings(Group):
     """Everything under `[training]`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     automatic: bool = Field(
         True, description="`turnout up` trains a first adapter for packs that have none."

@@ -21,8 +21,9 @@ from adapters.packs import Pack
 from adapters.registry import Registry
 from adapters.store import Store
 from gateway.access import KeyStore, Role
+from gateway.configuration import ConfigurationError
 from gateway.server import listen
-from gateway.settings import ConfigurationError, Engine, Settings
+from gateway.settings import Engine, Settings
 from gateway.workspace import Workspace, reachable
 from retrieval.versions import Pointer
 from router.router import current_folder
@@ -84,7 +85,7 @@ class Supervisor:
         try:
             await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
             if work.done() and work.exception() is not None:
-                self._console.log(f"[red]{work.exception()}[/red]")
+                self._console.log(str(work.exception()), style="red", markup=False)
                 return 1
             await ended
             return 0

@@ -5,7 +5,7 @@ The verbs declare, as Protocols, which of these they need; nothing is read or pr
 asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ import orjson
 from adapters.artifacts import Artifacts
 from adapters.experiments.shelf import Shelf
 from adapters.packs import Pack, read_jsonl
+from gateway.configuration import load
 from gateway.model_cache import ModelCache
-from gateway.settings import Settings, load
+from gateway.settings import Settings
 from gateway.shelf import shelf_of
 from retrieval.documents import read_documents
+from router.logged import Logged
 
 
 class Workspace:
@@ -129,6 +131,13 @@ class Workspace:
             for pack in packs
             if pack.documents is not None
         }
+
+    def logged(self, since: float | None = None, until: float | None = None) -> Iterator[Logged]:
+        """Answers of the log, the oldest first, from `since` until before `until` (unix seconds);
+        requests with `log: false` are not there."""
+        from gateway.logged import read_logged  # with a store, which most verbs need not wait for
+
+        return read_logged(self.settings, since, until)
 
 
 def reachable(host: str) -> str:

@@ -9,6 +9,11 @@ Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 BINS = 15
+FOLDS = 5
+# The least probability whose logarithm is taken.
+LEAST = 1e-12
+# Of a risk-coverage curve, what a picture needs.
+POINTS = 50
 TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 
 
@@ -18,16 +23,39 @@ def softmax(logits: Matrix) -> Matrix:
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
-def fitted_temperature(logits: Matrix, labels: Labels) -> float:
+def tempered(probabilities: Matrix, temperature: float) -> Matrix:
+    """What they would be had their logits been divided by `temperature`."""
+    return softmax(np.log(np.maximum(probabilities, LEAST)) / temperature)
+
+
+def helpful_temperature(probabilities: Matrix, labels: Labels) -> float:
+    """One to temper them with, or 1 unless, fitted on four fifths, it lowers the log loss on the
+    rest, and by more than a standard error of the difference."""
+    logits, rows = np.log(np.maximum(probabilities, LEAST)), np.arange(len(labels))
+    gains = np.zeros(len(labels))
+    for fold in range(FOLDS):
+        outside = rows % FOLDS == fold
+        temperature = fitted_temperature(logits[~outside], labels[~outside])
+        for sign, divisor in ((1.0, temperature), (-1.0, 1.0)):
+            said = softmax(logits[outside] / divisor)[np.arange(outside.sum()), labels[outside]]
+            gains[outside] += sign * np.log(np.maximum(said, LEAST))
+    if gains.mean() <= gains.std() / len(gains) ** 0.5:
+        return 1.0
+    return fitted_temperature(logits, labels)
+
+
+def fitted_temperature(logits: Matrix, labels: Labels, weights: Matrix | None = None) -> float:
     """The temperature with the least log loss, to about 2 %; Guo et al., ICML 2017."""
-    losses = [log_loss(softmax(logits / temperature), labels) for temperature in TEMPERATURES]
+    losses = [
+        log_loss(softmax(logits / temperature), labels, weights) for temperature in TEMPERATURES
+    ]
     return float(TEMPERATURES[int(np.argmin(losses))])
 
 
-def log_loss(probabilities: Matrix, labels: Labels) -> float:
+def log_loss(probabilities: Matrix, labels: Labels, weights: Matrix | None = None) -> float:
     """Mean negative logarithm of the right labels' probabilities."""
-    chosen = np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None))
-    return -float(np.mean(chosen))
+    chosen = np.log(np.clip(probabilities[np.arange(len(labels)), labels], LEAST, None))
+    return -float(np.average(chosen, weights=weights))
 
 
 def fitted_threshold(probabilities: Matrix, labels: Labels, general: int | None) -> float:
@@ -86,3 +114,29 @@ def area_under_risk_coverage(confidence: Matrix, correct: npt.NDArray[np.bool_])
     order = np.argsort(-confidence, kind="stable")
     errors = np.cumsum(~correct[order])
     return float((errors / np.arange(1, len(order) + 1)).mean()) if len(order) else 0.0
+
+
+def risk_coverage(
+    confidence: Matrix, correct: npt.NDArray[np.bool_], points: int = POINTS
+) -> list[tuple[float, float]]:
+    """At most `points` pairs of a coverage and the error rate of the answers that are that sure."""
+    order = np.argsort(-confidence, kind="stable")
+    kept = np.unique(np.linspace(0, len(order), points + 1).round().astype(int)[1:])
+    kept = kept[kept > 0]
+    risks = np.cumsum(~correct[order])[kept - 1] / kept
+    return list(zip((kept / len(order)).tolist(), risks.tolist(), strict=True))
+
+
+def quality(
+    probabilities: Matrix, labels: Labels, threshold: float, general: int | None
+) -> dict[str, float]:
+    """What a fit reports of text it has not seen, before and after the threshold."""
+    best, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    final = best if general is None else np.where(confidence < threshold, general, best)
+    return {
+        "accuracy": float((final == labels).mean()),
+        "accuracy_before_threshold": float((best == labels).mean()),
+        "coverage": float((confidence >= threshold).mean()),
+        "ece": expected_calibration_error(reliability(confidence, best == labels)),
+        "log_loss": log_loss(probabilities, labels),
+    }

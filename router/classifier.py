@@ -1,7 +1,7 @@
 """The linear classifier at serving time: weights multiplied out into one row per word, in numpy.
 
-A text is described by three vectors (see `router.design`): its words and pairs of words, the
-fragments of its words, and the static embeddings of its pieces. The second and third are sums
+A text is described by three vectors (see `router.fitting.design`): its words and pairs of words,
+the fragments of its words, and the static embeddings of its pieces. The second and third are sums
 over words, so a known word's share of the log-odds is one row that was computed when fitting.
 """
 
@@ -50,7 +50,7 @@ class LinearClassifier:
         rows = features.words + [behind + pair for pair in features.pairs]
         sums = np.add.reduce(self._rows.take(rows, 0), 0)
         if features.unseen:
-            sums += self._unseen(features.unseen, vocabulary)
+            sums += self.unseen(features.unseen, vocabulary)
         square, rarity, pieces, *shares = sums.tolist()
         first, second, third = _inverse_root(square), _inverse_root(rarity), _inverse_root(pieces)
         return [
@@ -63,6 +63,16 @@ class LinearClassifier:
                 strict=True,
             )
         ]
+
+    def shares(self, features: Features, vocabulary: Vocabulary) -> npt.NDArray[np.float64]:
+        """What each word, pair and unknown word, in this order, adds to each label's log-odds;
+        with the bias they add up to `logits`."""
+        rows = features.words + [len(self.words) + pair for pair in features.pairs]
+        unseen = [self.unseen([word], vocabulary)[None] for word in features.unseen]
+        table = np.concatenate([self._rows[rows], *unseen]).astype(np.float64)
+        scales = [_inverse_root(square) for square in table[:, :SHARES].sum(axis=0).tolist()]
+        shares = table[:, SHARES:].reshape(len(table), SHARES, len(self.bias))
+        return np.asarray(np.einsum("s,nsl->nl", scales, shares))
 
     @cached_property
     def _rows(self) -> Floats:
@@ -77,8 +87,9 @@ class LinearClassifier:
     def _biases(self) -> list[float]:
         return [float(value) for value in self.bias]
 
-    def _unseen(self, words: list[str], vocabulary: Vocabulary) -> Floats:
-        """What unknown words add up to, by their fragments and pieces."""
+    def unseen(self, words: list[str], vocabulary: Vocabulary) -> Floats:
+        """What unknown words add up to, by their fragments and pieces: the sum of such rows as
+        `words` holds, without a share by themselves."""
         count = len(self.bias)
         total = np.zeros(SHARES + 3 * count, dtype=np.float32)
         rarity = float(self.unseen_rarity[0])

@@ -20,6 +20,24 @@ class Reason(StrEnum):
     EXPLICIT_DOMAIN = "explicit_domain"
     EXPLICIT_MODEL = "explicit_model"
     NO_ROUTER = "no_router"
+    RULE = "rule"
+    NOT_ALLOWED = "not_allowed"
+    COST = "cost"
+    EXPLORATION = "exploration"
+    TIER = "tier"
+
+
+class Impression(Struct, frozen=True):
+    """What the first stage makes of a text, without the text: drift is measured on it.
+
+    `best` is its most probable label, `unknown` the share of distinct words it does not know.
+    """
+
+    best: str
+    probability: float
+    characters: int
+    unknown: float
+    unsure: bool
 
 
 class Decision(Struct, frozen=True):
@@ -27,7 +45,9 @@ class Decision(Struct, frozen=True):
 
     `probability` belongs to the classifier's best label, also where `target` is another one
     because of the threshold. `propensity` is the chance this target had of being chosen; it is
-    1.0 unless something explores.
+    1.0 unless something explores. `stage` made the decision; if that is the first and it is
+    `unsure`, the second stage would be worth its time. `rule` names the rule that decided, `asked`
+    is the model the caller named. `impression` is there wherever a router looked at words.
     """
 
     target: str
@@ -36,3 +56,8 @@ class Decision(Struct, frozen=True):
     reason: Reason = Reason.CLASSIFIER
     router_version: str = ""
     propensity: float = 1.0
+    unsure: bool = False
+    stage: int = 1
+    rule: str = ""
+    asked: str = ""
+    impression: Impression | None = None

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,34 @@ MAX_LABEL = 64
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query and where it belongs; `slice` names the kind of query for reports."""
+    """A query and where it belongs.
+
+    `slice` names the kind of query for reports, `source` the place it comes from, if known: a
+    fit holds whole places back to learn how far it can be trusted elsewhere.
+    """
 
     text: str
     label: str
     slice: str = STANDARD
+    source: str = ""
 
 
 def read_examples(file: Path) -> list[Example]:
-    """`{"text", "label", "slice"?}` lines; raises ExampleError with file and line."""
+    """`{"text", "label", "slice"?, "source"?}` lines; raises ExampleError with file and line."""
     examples = [
         example_from(row, place)
-        for place, row in _rows(file, 'one {"text", "label"} object a line')
+        for place, row in read_rows(file, 'one {"text", "label"} object a line')
     ]
     if not examples:
         raise ExampleError(f"{file} holds no examples")
     return examples
+
+
+def write_examples(examples: Iterable[Example], file: Path) -> None:
+    """Lines that `read_examples` reads."""
+    with file.open("w", encoding="utf-8") as lines:
+        for example in examples:
+            lines.write(json.dumps(asdict(example), ensure_ascii=False) + "\n")
 
 
 def example_from(row: Mapping[str, Any], place: str) -> Example:
@@ -44,7 +56,16 @@ def example_from(row: Mapping[str, Any], place: str) -> Example:
     slice_ = row.get("slice") or STANDARD
     if not isinstance(slice_, str):
         raise ExampleError(f"{place}: 'slice' must be a string, not {type(slice_).__name__}")
-    return Example(_encodable(text), label, slice_)
+    source = row.get("source") or ""
+    if not isinstance(source, str):
+        raise ExampleError(f"{place}: 'source' must be a string, not {type(source).__name__}")
+    return Example(encodable(text), label, slice_, source)
+
+
+def read_texts(file: Path) -> list[str]:
+    """The texts of `{"text"}` lines; raises ExampleError with file and line."""
+    rows = read_rows(file, 'one {"text"} object a line')
+    return [example_from({**row, "label": STANDARD}, place).text for place, row in rows]
 
 
 def read_documents(folder: Path) -> dict[str, list[str]]:
@@ -52,7 +73,9 @@ def read_documents(folder: Path) -> dict[str, list[str]]:
     if not folder.is_dir():
         raise ExampleError(f"{folder} is not a folder; it must hold LABEL/documents.jsonl")
     documents = {
-        file.parent.name: [_document_text(row, place) for place, row in _rows(file, "a document")]
+        file.parent.name: [
+            _document_text(row, place) for place, row in read_rows(file, "a document")
+        ]
         for file in sorted(folder.glob("*/documents.jsonl"))
     }
     if not any(documents.values()):
@@ -64,10 +87,11 @@ def _document_text(row: Mapping[str, Any], place: str) -> str:
     title, text = row.get("title") or "", row.get("text")
     if not isinstance(text, str) or not isinstance(title, str):
         raise ExampleError(f"{place}: a document needs 'text' and 'title' as strings")
-    return _encodable(f"{title}\n{text}".strip())
+    return encodable(f"{title}\n{text}".strip())
 
 
-def _rows(file: Path, expected: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_rows(file: Path, expected: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each object of a JSONL file with its place, for errors; `expected` says what to write."""
     try:
         lines: Iterable[bytes] = file.read_bytes().split(b"\n")
     except OSError as exc:
@@ -85,6 +109,6 @@ def _rows(file: Path, expected: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield place, row
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """A lone surrogate is legal in JSON and in no encoding."""
     return text.encode("utf-8", "replace").decode("utf-8")

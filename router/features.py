@@ -24,7 +24,10 @@ MAX_WORD = 40
 # Unknown words cost ten times what known ones do; past this many the text says little anyway.
 MAX_UNSEEN = 24
 CONTINUATION = "##"
+# Begins the names of forms, which stand among the words; no word holds it.
+FORM = "="
 FRAGMENT_LENGTHS = (3, 4, 5)
+ENDS = {"?": "question", ".": "stop"}
 
 
 class Features(Struct, frozen=True):
@@ -54,9 +57,10 @@ class Vocabulary:
         self.pairs = _rows(pairs)
         self.fragments = _rows(fragments)
         self.pieces = _rows(pieces)
+        self._count = len(self.words)
         # Two numbers are looked up faster than a text that must be put together first.
         self._pairs_by_rows = {
-            self.words[first] * len(self.words) + self.words[second]: row
+            self.words[first] * self._count + self.words[second]: row
             for pair, row in self.pairs.items()
             for first, second in (pair.split(),)
             if first in self.words and second in self.words
@@ -78,7 +82,9 @@ class Vocabulary:
     def features(self, text: str) -> Features:
         found = words_of(text)
         rows = list(map(self.words.get, found))
-        known, count = self._pairs_by_rows.get, len(self.words)
+        if rows:
+            rows += [row for form in forms_of(text) if (row := self.words.get(form)) is not None]
+        known, count = self._pairs_by_rows.get, self._count
         pairs = {
             pair
             for first, second in pairwise(rows)
@@ -90,7 +96,7 @@ class Vocabulary:
         unseen: list[str] = []
         if None in words:
             del words[None]
-            unknown = (word for word, row in zip(found, rows, strict=True) if row is None)
+            unknown = (word for word, row in zip(found, rows, strict=False) if row is None)
             unseen = list(dict.fromkeys(unknown))[:MAX_UNSEEN]
         return Features(cast(list[int], list(words)), unseen, sorted(pairs))
 
@@ -101,6 +107,8 @@ class Vocabulary:
 
     def pieces_of(self, word: str) -> list[int]:
         """WordPiece: the longest known piece again and again; none if a rest has no piece."""
+        if word.startswith(FORM):
+            return []
         rows: list[int] = []
         start, prefix = 0, ""
         while start < len(word):
@@ -115,14 +123,40 @@ class Vocabulary:
         return rows
 
 
+def shortened(text: str) -> str:
+    """The head and the tail of a long text, encodable; other text as it is."""
+    if len(text) > HEAD_CHARACTERS + TAIL_CHARACTERS:
+        return f"{text[:HEAD_CHARACTERS]} {text[-TAIL_CHARACTERS:]}"
+    return text
+
+
 def words_of(text: str) -> list[str]:
     """Lower-case words of the head and the tail of `text`, without accents."""
-    if len(text) > HEAD_CHARACTERS + TAIL_CHARACTERS:
-        text = f"{text[:HEAD_CHARACTERS]} {text[-TAIL_CHARACTERS:]}"
+    text = shortened(text)
     if not text.isascii():
         decomposed = unicodedata.normalize("NFD", text)
         text = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
     return [word[:MAX_WORD] for word in WORD.findall(text.lower())]
+
+
+def forms_of(text: str) -> tuple[str, str]:
+    """The case of a text and its last mark: how people write depends on where they write."""
+    text = shortened(text).strip()
+    if text.islower():
+        case = "lower"
+    elif text.isupper():
+        case = "upper"
+    else:
+        case = "title" if text[:1].isupper() else "mixed"
+    last = text[-1:]
+    end = ENDS.get(last) or ("open" if last.isalnum() else "other")
+    return FORM + case, FORM + end
+
+
+def tokens_of(text: str) -> list[str]:
+    """Words and, behind them, forms; nothing for a text without words."""
+    found = words_of(text)
+    return [*found, *forms_of(text)] if found else []
 
 
 def pairs_of(found: list[str]) -> list[str]:
@@ -132,6 +166,8 @@ def pairs_of(found: list[str]) -> list[str]:
 
 def fragments(word: str) -> list[str]:
     """Distinct pieces of 3 to 5 letters in a fixed order; < and > stand for the word's ends."""
+    if word.startswith(FORM):
+        return []
     bounded = f"<{word}>"
     return list(
         dict.fromkeys(

@@ -1,26 +1,21 @@
-"""What is looked at and what is allowed: the text a conversation is judged by, and the final word
-on a classified query. Knows nothing of how the classifier works."""
+"""What is allowed: the final word on a classified query. Knows nothing of how the classifier
+works."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from router.decision import GENERAL, Reason
+from msgspec.structs import replace
 
-SHORT_TURN_WORDS = 4
+from router.decision import GENERAL, Decision, Reason
+
+# One for all labels, or each label's own.
+Thresholds = float | Mapping[str, float]
 
 
-def query_text(messages: Sequence[Mapping[str, object]]) -> str:
-    """The text to route a chat by: its last user turn.
-
-    System prompts, answers and tool results do not count: they are long, the same in every
-    request of an application, and would decide in the user's place. A last turn of at most
-    SHORT_TURN_WORDS words ("and in winter?") is judged together with the user turn before it.
-    """
-    turns = _user_turns(messages)
-    last = next(turns, "")
-    if last and len(last.split(maxsplit=SHORT_TURN_WORDS)) <= SHORT_TURN_WORDS:
-        before = next(turns, "")
-        return f"{last}\n{before}" if before else last
-    return last
+def thresholds_by_label(thresholds: Thresholds, labels: Iterable[str]) -> dict[str, float]:
+    """Each label's threshold; one that `thresholds` does not name is never held back."""
+    if isinstance(thresholds, Mapping):
+        return {label: float(thresholds.get(label, 0.0)) for label in labels}
+    return dict.fromkeys(labels, float(thresholds))
 
 
 def final_target(
@@ -34,20 +29,37 @@ def final_target(
     return best, Reason.CLASSIFIER
 
 
-def _user_turns(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
-    """Texts of the user's turns that have any, the last one first."""
-    for message in reversed(messages):
-        if message.get("role") == "user":
-            text = _content_text(message.get("content")).strip()
-            if text:
-                yield text
+def permitted(decision: Decision, allowed: Sequence[str]) -> Decision:
+    """Where the caller may not go where the query leads: `general`, or else the best of those it
+    may use."""
+    if decision.target in allowed:
+        return decision
+    shares = decision.probabilities
+    best = max(allowed, key=lambda target: (target == GENERAL, shares.get(target, 0.0)))
+    return replace(decision, target=best, reason=Reason.NOT_ALLOWED)
 
 
-def _content_text(content: object) -> str:
-    """Text of a message's content, which is a string or a list of typed parts."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    texts = (part.get("text") for part in content if isinstance(part, Mapping))
-    return "\n".join(text for text in texts if isinstance(text, str))
+def preferred(decision: Decision, burdens: Mapping[str, float]) -> Decision:
+    """The target whose probability is highest after its burden, in probability, was taken off.
+
+    What the router did not trust itself to decide stays with `general`.
+    """
+    shares = decision.probabilities
+    if not shares or decision.reason is Reason.BELOW_THRESHOLD:
+        return decision
+    best = max(burdens, key=lambda t: (shares.get(t, 0.0) - burdens[t], t == decision.target))
+    if best == decision.target:
+        return decision
+    return replace(decision, target=best, reason=Reason.COST)
+
+
+def explored(decision: Decision, allowed: Sequence[str], rate: float, draw: float) -> Decision:
+    """With probability `rate` one of `allowed`, to which the target belongs, each as likely; either
+    way with the propensity of what is chosen. `draw` is uniform in [0, 1)."""
+    if not rate or not decision.probabilities:
+        return decision
+    each = rate / len(allowed)
+    target = allowed[min(int(draw / each), len(allowed) - 1)] if draw < rate else decision.target
+    if target == decision.target:
+        return replace(decision, propensity=1 - rate + each)
+    return replace(decision, target=target, reason=Reason.EXPLORATION, propensity=each)

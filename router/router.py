@@ -2,20 +2,24 @@
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec import ValidationError, convert
+
 from router.classifier import LinearClassifier
-from router.decision import GENERAL, Decision, Reason
+from router.decision import GENERAL, Decision, Impression, Reason
 from router.errors import ArtefactError
 from router.features import Vocabulary
-from router.policy import final_target
+from router.policy import Thresholds, final_target, thresholds_by_label
+from router.reference import Reference
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.json"
 WEIGHTS = "weights.safetensors"
+EXAMPLES = "examples.jsonl"
 
 
 class Router:
@@ -28,23 +32,32 @@ class Router:
         *,
         labels: tuple[str, ...],
         temperature: float = 1.0,
-        threshold: float = 0.0,
+        threshold: Thresholds = 0.0,
+        sure: float = 0.0,
         version: str = "",
+        reference: Reference | None = None,
     ) -> None:
-        self._vocabulary = vocabulary
-        self._classifier = classifier
-        self._temperature = temperature
+        self.vocabulary = vocabulary
+        self.classifier = classifier
+        self.temperature = temperature
         self.labels = labels
-        self.threshold = threshold
+        self.thresholds = thresholds_by_label(threshold, labels)
+        self.sure = sure
         self.version = version
+        self.reference = reference
+
+    @property
+    def threshold(self) -> float:
+        """The lowest of the labels' thresholds."""
+        return min(self.thresholds.values())
 
     @classmethod
     def load(cls, folder: Path, threshold: float | None = None) -> "Router":
         """Read what `turnout router fit` wrote; raises ArtefactError if it is not whole.
 
-        `threshold` takes the place of the fitted one.
+        `threshold` takes the place of all that were fitted or chosen for a goal.
         """
-        manifest = _manifest(folder / MANIFEST)
+        manifest = read_manifest(folder / MANIFEST)
         classifier = LinearClassifier.load(folder / WEIGHTS)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
         labels = tuple(manifest["labels"])
@@ -60,25 +73,38 @@ class Router:
             classifier,
             labels=labels,
             temperature=float(manifest["temperature"]),
-            threshold=float(manifest["threshold"] if threshold is None else threshold),
+            threshold=thresholds_in(manifest, manifest["threshold"], threshold),
+            sure=float(manifest.get("sure", 0.0)),
             version=str(manifest["version"]),
+            reference=reference_in(manifest),
         )
 
     def decide(self, text: str, allowed: Collection[str] | None = None) -> Decision:
         """Where `text` should go; of the domains only those in `allowed`, None allowing all.
 
-        Costs tens of microseconds; long text is judged by its beginning and its end.
+        Costs tens of microseconds; long text is judged by its beginning and its end. The first
+        stage of a cascade: below the probability `sure` its decision is marked as unsure.
         """
-        features = self._vocabulary.features(text)
+        features = self.vocabulary.features(text)
         if not features.words and not features.unseen:
             return Decision(GENERAL, 0.0, {}, Reason.EMPTY_TEXT, self.version)
-        logits = self._classifier.logits(features, self._vocabulary)
-        scores = _softmax(logits, self._temperature)
+        logits = self.classifier.logits(features, self.vocabulary)
+        scores = _softmax(logits, self.temperature)
         probability = max(scores)
         best = self.labels[scores.index(probability)]
-        target, reason = final_target(best, probability, self.threshold, allowed)
+        target, reason = final_target(best, probability, self.thresholds[best], allowed)
         probabilities = dict(zip(self.labels, scores, strict=True))
-        return Decision(target, probability, probabilities, reason, self.version)
+        unseen, unsure = len(features.unseen), probability < self.sure
+        unknown = unseen / (unseen + len(features.words))
+        return Decision(
+            target,
+            probability,
+            probabilities,
+            reason,
+            self.version,
+            unsure=unsure,
+            impression=Impression(best, probability, len(text), unknown, unsure),
+        )
 
 
 def _softmax(logits: list[float], temperature: float) -> list[float]:
@@ -87,6 +113,30 @@ def _softmax(logits: list[float], temperature: float) -> list[float]:
     exponentials = [math.exp((logit - most) / temperature) for logit in logits]
     total = sum(exponentials)
     return [value / total for value in exponentials]
+
+
+def thresholds_in(manifest: Mapping[str, Any], fitted: float, chosen: float | None) -> Thresholds:
+    """`chosen`, or those that were chosen for a goal, or the stage's `fitted` one."""
+    if chosen is not None:
+        return chosen
+    for_goal: Mapping[str, float] | None = manifest.get("thresholds")
+    return float(fitted) if for_goal is None else for_goal
+
+
+def reference_in(manifest: Mapping[str, Any]) -> Reference | None:
+    """None in the manifest of a router that was fitted without one."""
+    row = manifest.get("reference")
+    if row is None:
+        return None
+    try:
+        reference = convert(row, Reference)
+    except ValidationError as exc:
+        raise ArtefactError(
+            f"the manifest's 'reference' cannot be read ({exc}); fit again"
+        ) from exc
+    if reference.labels != tuple(manifest["labels"]):
+        raise ArtefactError("the manifest's 'reference' is of other labels; fit again")
+    return reference
 
 
 def current_folder(root: Path) -> Path | None:
@@ -101,7 +151,7 @@ def current_folder(root: Path) -> Path | None:
     return root / str(version)
 
 
-def _manifest(file: Path) -> dict[str, Any]:
+def read_manifest(file: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_bytes())
     except FileNotFoundError as exc:

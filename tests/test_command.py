@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import ConfigurationError, load
+from gateway.configuration import ConfigurationError, load
 from tests.conftest import ROOT
 from tests.serving import free_socket
 
@@ -25,8 +25,8 @@ def run(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedPr
 
 
 VERBS = (
-    "adapters bench docs doctor engine evaluate experiments keys log pack route router serve "
-    "train up"
+    "adapters bench curate docs doctor engine evaluate experiments jobs keys log pack route router "
+    "serve train up"
 )
 
 

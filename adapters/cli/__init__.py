@@ -44,4 +44,4 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     table = Table(*columns)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    Console(markup=False).print(table)  # cells are what others wrote

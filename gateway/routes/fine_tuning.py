@@ -119,9 +119,10 @@ async def _changed(change: Callable[..., TrainingJob], job: str, caller: Caller)
 
 def _created(parts: Parts, caller: Caller, body: NewJob) -> TrainingJob:
     catalog = parts.catalog.now
-    settings = catalog.settings.training
+    settings, domain = catalog.settings.training, _domain(catalog, body)
+    caller.check(domain)
     request = body.request(
-        domain=_domain(catalog, body),
+        domain=domain,
         seed=secrets.randbelow(2**31),
         minutes=settings.job_minutes,
         challenge=caller.role is Role.ADMIN,

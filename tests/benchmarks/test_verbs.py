@@ -12,7 +12,17 @@ from adapters.packs import Pack, read_jsonl
 from benchmarks.cli import bench
 from tests.conftest import ROOT
 
-VERBS = {"clients", "experiments", "flat", "gateway", "retrieval", "rollout", "router", "swap"}
+VERBS = {
+    "clients",
+    "experiments",
+    "flat",
+    "gateway",
+    "retrieval",
+    "rollout",
+    "router",
+    "swap",
+    "tiers",
+}
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,20 @@ def test_router_against_its_budget(tmp_path: Path, encoder_folder: Path) -> None
     for name, chosen in (("train", rows), ("eval", rows[::2])):
         lines = [orjson.dumps({**row, "source": "examples"}).decode() for row in chosen]
         (tmp_path / "routing" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    home = tmp_path / "home"
+    home.symlink_to("nowhere/at/all")
+    options = ["--data", str(tmp_path), "--home", str(home), "--json"]
     done = CliRunner(catch_exceptions=False).invoke(
-        bench, ["router", "--data", str(tmp_path), "--json"], obj=Workspace(encoder_folder)
+        bench, ["router", *options], obj=Workspace(encoder_folder)
     )
     found = json.loads(done.stdout)
     assert found["router"]["accuracy"] > 0.9
+    assert {name: row["accuracy"] > 0.9 for name, row in found["peers"].items()} == {
+        "TF-IDF with LR": True,
+        "MiniLM with LR": True,
+    }
+    assert found["missing"].keys() == {"semantic-router"}
+    assert "cannot be installed" in found["missing"]["semantic-router"]
     assert set(found["decide_us"]) == {"15", "150", "1500"}
     short, long = found["decide_us"]["15"], found["decide_us"]["1500"]
     assert (short["budget"], long["budget"]) == (60, 250)

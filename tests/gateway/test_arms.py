@@ -213,7 +213,8 @@ class TestRouters:
             told = gateway.http.post("/v1/route", json=body).json()
             answered = ask(gateway, ESPRESSO, session).headers
             assert (told["arm"], told["target"]) == (answered[ARM], answered[ROUTE])
-            seen.add((told["experiment"], told["arm"], told["router_version"], told["propensity"]))
+            names = ("experiment", "arm", "router_version", "arm_propensity")
+            seen.add(tuple(told[name] for name in names))
         assert seen == {("e", "control", versions[0], 0.5), ("e", "new", versions[1], 0.5)}
 
     def test_who_names_a_target_is_not_routed(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from adapters.artifacts import Artifacts
-from gateway.settings import ConfigurationError, Settings, load
+from gateway.configuration import ConfigurationError, load
+from gateway.settings import Settings
 
 
 def configured(tmp_path: Path, root: str) -> Settings:

@@ -9,7 +9,7 @@ import pytest
 from adapters.errors import PackError
 from adapters.store import Store
 from gateway.catalog import LiveCatalog
-from gateway.settings import ConfigurationError, load
+from gateway.configuration import ConfigurationError, load
 from tests.conftest import ROOT
 
 CONFIG = """
@@ -96,6 +96,34 @@ def test_a_fitted_router_is_taken_up_and_a_broken_one_refused(
     assert router is not None and "espresso" in router.labels
     (tmp_path / "state" / "artifacts" / "router" / "current.json").write_text("{")
     assert live.refresh() is False and live.now.router is router
+
+
+def test_a_router_is_read_again_only_when_it_changed(
+    live: LiveCatalog, config: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(artifacts / "router", tmp_path / "state" / "artifacts" / "router")
+    assert live.refresh() is True
+    cascade = live.now.cascade
+    assert cascade is not None and cascade.second is not None
+    change(config, config.read_text() + '[aliases]\n"gpt-4o" = "auto"\n')
+    assert live.refresh() is True and live.now.cascade is cascade
+    change(config, config.read_text() + "[router]\nthreshold = 0.9\n")
+    assert live.refresh() is True
+    changed = live.now.cascade
+    assert changed is not None and changed.second is not None
+    assert changed.first.threshold == changed.second.threshold == 0.9
+
+
+def test_rules_are_taken_up_and_one_without_a_target_refused(
+    live: LiveCatalog, config: Path
+) -> None:
+    rule = '[[router.rules]]\nname = "r"\ntarget = "roses"\nkeywords = ["thorn"]\n'
+    change(config, config.read_text() + rule)
+    assert live.refresh() is True
+    assert [(rule.name, rule.target) for rule in live.now.rules] == [("r", "roses")]
+    config.write_text(config.read_text().replace('target = "roses"', 'target = "tulips"'))
+    assert live.refresh() is False
+    assert [(rule.name, rule.target) for rule in live.now.rules] == [("r", "roses")]
 
 
 def test_two_packs_of_one_name_and_a_missing_pack_stop_the_start(

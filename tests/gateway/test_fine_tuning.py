@@ -13,7 +13,7 @@ from openai import BadRequestError, NotFoundError, OpenAI
 
 from adapters.job import EventKind, Note
 from adapters.jobs import JobBook
-from gateway.settings import ConfigurationError, load
+from gateway.configuration import ConfigurationError, load
 from tests.fakes.vllm import FakeVllm
 from tests.gateway.harness import Running, assert_error, running
 from training.triggers import Rules

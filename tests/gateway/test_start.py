@@ -4,7 +4,10 @@ configurations need."""
 import subprocess
 import sys
 
-UNUSED = {"alembic", "faiss", "fsspec", "scipy", "sklearn", "tokenizers", "torch", "transformers"}
+UNUSED = {
+    *("alembic", "faiss", "fsspec", "onnx", "onnxruntime", "scipy", "sklearn", "tokenizers"),
+    *("torch", "transformers"),
+}
 
 
 def imported_by(statement: str) -> set[str]:

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from adapters.manifest import config_hash
 from adapters.registry import Registry
 from adapters.store import Store
-from gateway.settings import load
+from gateway.configuration import load
 from tests.adapters.folders import facts, write_adapter
 from tests.conftest import ROOT
 from tests.fakes.vllm import FakeVllm

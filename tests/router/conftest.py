@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from router import Router
-from router.artefact import write
-from router.embeddings import PieceEmbeddings
 from router.examples import Example
-from router.fit import FittedRouter, fit
+from router.fitting.artefact import write
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.fit import FittedRouter, fit
 
 TEXTS = {
     "espresso": [

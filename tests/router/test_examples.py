@@ -24,6 +24,7 @@ def test_lines_are_read(tmp_path: Path) -> None:
         (b'{"text": "a"}', "a.jsonl:1: 'label' must be the name of a target, not None"),
         (b'{"text": "a", "label": "b\\n"}', "a.jsonl:1: 'label' must be the name"),
         (b'{"text": "a", "label": "b", "slice": 3}', "a.jsonl:1: 'slice' must be a string"),
+        (b'{"text": "a", "label": "b", "source": 3}', "a.jsonl:1: 'source' must be a string"),
         (b'{"text": "a", "label": "' + b"b" * 65 + b'"}', "has 65 characters, over 64"),
         (b"\xff\xfe", "a.jsonl:1: not JSON"),
         (b"", "holds no examples"),
@@ -60,7 +61,7 @@ def test_a_folder_without_documents_is_named(tmp_path: Path) -> None:
 VALUES = st.none() | st.integers() | st.text(max_size=80) | st.lists(st.text(), max_size=2)
 
 
-@given(row=st.dictionaries(st.sampled_from(["text", "label", "slice"]), VALUES))
+@given(row=st.dictionaries(st.sampled_from(["text", "label", "slice", "source"]), VALUES))
 def test_any_line_gives_an_example_or_an_example_error(
     tmp_path_factory: pytest.TempPathFactory, row: dict[str, object]
 ) -> None:

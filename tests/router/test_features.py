@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -6,8 +7,10 @@ from router.features import (
     MAX_UNSEEN,
     Features,
     Vocabulary,
+    forms_of,
     fragments,
     pairs_of,
+    tokens_of,
     words_of,
 )
 
@@ -61,3 +64,24 @@ def test_any_text_has_features(text: str) -> None:
     features = VOCABULARY.features(text)
     assert all(0 <= row < 3 for row in features.words)
     assert all(0 <= row < 2 for row in features.pairs)
+
+
+@pytest.mark.parametrize(
+    ("text", "forms"),
+    [
+        ("how are you?", ("=lower", "=question")),
+        ("REPLACE PUMP", ("=upper", "=open")),
+        (" Is it on. ", ("=title", "=stop")),
+        ("iPad (new)", ("=mixed", "=other")),
+    ],
+)
+def test_forms_say_how_a_text_is_written(text: str, forms: tuple[str, str]) -> None:
+    assert forms_of(text) == forms
+    assert tokens_of(text)[-2:] == list(forms)
+    assert fragments(forms[0]) == VOCABULARY.pieces_of(forms[0]) == []
+
+
+def test_known_forms_are_features_of_texts_with_words() -> None:
+    vocabulary = Vocabulary(["pump", "=lower", "=open"], ["pump =lower"], [], [])
+    assert vocabulary.features("pump") == Features(words=[0, 1, 2], unseen=[], pairs=[0])
+    assert vocabulary.features("?") == Features(words=[], unseen=[], pairs=[])

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router import Decision, Reason, Router, query_text
+from router import Decision, Reason, Router
 from router.errors import ArtefactError
-from router.evaluate import evaluate
 from router.examples import Example
+from router.quality.evaluate import evaluate
 
 
 def test_a_query_goes_to_its_domain(router: Router) -> None:
@@ -37,7 +37,7 @@ def test_a_domain_that_is_not_served_is_answered_by_general(router: Router) -> N
 
 
 def test_an_unsure_answer_goes_to_general(router: Router) -> None:
-    strict = Router(router._vocabulary, router._classifier, labels=router.labels, threshold=0.999)
+    strict = Router(router.vocabulary, router.classifier, labels=router.labels, threshold=0.999)
     decision = strict.decide("book")
     assert (decision.target, decision.reason) == ("general", Reason.BELOW_THRESHOLD)
 
@@ -130,36 +130,3 @@ def test_another_format_is_refused(router_folder: Path, tmp_path: Path) -> None:
 def test_serving_imports_no_scikit_learn() -> None:
     code = "import router, sys; sys.exit(any(m in sys.modules for m in ('sklearn', 'scipy')))"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_last_user_turn_is_judged() -> None:
-    messages = [
-        {"role": "system", "content": "You are a banker."},
-        {"role": "user", "content": "first question"},
-        {"role": "assistant", "content": "an answer"},
-        {"role": "user", "content": "why does my pump make such a noise"},
-        {"role": "tool", "content": "stock: 4"},
-    ]
-    assert query_text(messages) == "why does my pump make such a noise"
-
-
-def test_a_short_turn_is_judged_with_the_one_before() -> None:
-    messages = [
-        {"role": "user", "content": "when is the library open"},
-        {"role": "assistant", "content": "At nine."},
-        {"role": "user", "content": "and on sundays?"},
-    ]
-    assert query_text(messages) == "and on sundays?\nwhen is the library open"
-    assert query_text(messages[2:]) == "and on sundays?"
-
-
-def test_content_parts_are_read_and_pictures_passed_over() -> None:
-    parts = [
-        {"type": "text", "text": "what is wrong"},
-        {"type": "image_url", "image_url": {"url": "data:"}},
-        {"type": "text", "text": "with this pump of mine"},
-    ]
-    assert query_text([{"role": "user", "content": parts}]) == (
-        "what is wrong\nwith this pump of mine"
-    )
-    assert query_text([{"role": "user", "content": None}]) == query_text([]) == ""

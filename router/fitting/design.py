@@ -16,8 +16,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from router.classifier import LEXICAL_SQUARE, PIECES, RARITY_SQUARE, SHARES, LinearClassifier
-from router.embeddings import PieceEmbeddings
-from router.features import WORD, Vocabulary, fragments, pairs_of, words_of
+from router.features import WORD, Vocabulary, fragments, pairs_of, tokens_of
+from router.fitting.embeddings import PieceEmbeddings
 
 Matrix = npt.NDArray[np.float64]
 
@@ -53,7 +53,7 @@ class Design:
 
         Without `whole_words` the decisions are the same and slower; the design is made sooner.
         """
-        found = [words_of(text) for text in texts]
+        found = [tokens_of(text) for text in texts]
         words = Counter(word for each in found for word in set(each))
         pairs = _common((set(pairs_of(each)) for each in found), MIN_PAIR_TEXTS)
         parts = _common((fragments(word) for word in words), MIN_FRAGMENT_WORDS)
@@ -79,6 +79,27 @@ class Design:
             shapes=_shapes(vocabulary, fragment_rarity),
             cuts=_indicators(
                 [vocabulary.pieces_of(name) for name in names], len(embeddings.pieces)
+            ),
+        )
+
+    @classmethod
+    def of_fitted(
+        cls, vocabulary: Vocabulary, embeddings: PieceEmbeddings, classifier: LinearClassifier
+    ) -> "Design":
+        """The design that a classifier was folded from."""
+        rarity = classifier.fragment_rarity.astype(np.float64)
+        squares = classifier.words.astype(np.float64)
+        return cls(
+            vocabulary,
+            embeddings,
+            seen=int(np.count_nonzero(squares[:, LEXICAL_SQUARE])),
+            word_rarity=np.sqrt(squares[:, RARITY_SQUARE]),
+            pair_rarity=np.sqrt(classifier.pairs[:, 0].astype(np.float64)),
+            fragment_rarity=rarity,
+            unseen_rarity=float(classifier.unseen_rarity[0]),
+            shapes=_shapes(vocabulary, rarity),
+            cuts=_indicators(
+                [vocabulary.pieces_of(name) for name in vocabulary.words], len(embeddings.pieces)
             ),
         )
 

@@ -7,12 +7,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from router import Router
-from router.artefact import publish, write
-from router.design import Design
-from router.embeddings import PieceEmbeddings
 from router.errors import ArtefactError, FitError
 from router.examples import Example
-from router.fit import FitArguments, FittedRouter, fit
+from router.fitting.artefact import publish, write
+from router.fitting.design import Design
+from router.fitting.embeddings import PieceEmbeddings
+from router.fitting.fit import FittedRouter, fit
+from router.fitting.lessons import FitArguments
 from router.router import current_folder
 
 

@@ -1,0 +1,1 @@
+"""The milliseconds behind the first stage: a sentence encoder, and several opinions made one."""

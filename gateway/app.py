@@ -131,6 +131,7 @@ async def _open_parts(
     tasks.start_soon(upstream.sweep_forever)
     fleet = Fleet(catalog, registry.obtain, tasks)
     fleet.follow()
+    telemetry.drift.follow(catalog.now.router)
     recorder = Recorder(journal, telemetry)
     routing = Routing(telemetry, fleet.pace)
     stack.callback(routing.close)

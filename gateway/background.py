@@ -35,7 +35,6 @@ async def drain_forever(parts: Parts, pause: float) -> None:
 async def refresh_forever(parts: Parts) -> None:
     """Take up changed versions, experiments, keys, packs, routers and indexes."""
     while True:
-        follow_router(parts)
         try:
             if await parts.take_up():
                 logger.info("the catalog was refreshed")
@@ -43,12 +42,6 @@ async def refresh_forever(parts: Parts) -> None:
         except (AdapterError, OSError) as exc:
             logger.warning("the catalog stays as it is: %s", exc)
         await asyncio.sleep(REFRESH_SECONDS)
-
-
-def follow_router(parts: Parts) -> None:
-    """Measure drift against what the current router was fitted on."""
-    cascade = parts.catalog.now.cascade
-    parts.telemetry.drift.follow(cascade.first if cascade is not None else None)
 
 
 async def watch_forever(parts: Parts, watcher: Child) -> None:
@@ -90,7 +83,6 @@ async def share_forever(parts: Parts, siblings: Siblings) -> None:
 
 def set_gauges(parts: Parts) -> None:
     """Engines, adapter replicas and the journal, as of now; called when somebody reads them."""
-    follow_router(parts)
     telemetry = parts.telemetry
     telemetry.journal_pending.set(parts.journal.pending)
     telemetry.rollout_stage.values.clear()

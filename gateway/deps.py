@@ -55,6 +55,7 @@ class Parts:
         changed = await asyncio.to_thread(self.catalog.refresh)
         if changed:
             self.fleet.follow()
+            self.telemetry.drift.follow(self.catalog.now.router)
         return changed
 
 

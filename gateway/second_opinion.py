@@ -15,7 +15,7 @@ from gateway.inquiry import ask
 from gateway.router_settings import SecondSettings
 from router.decision import Decision
 from router.features import shortened
-from router.policy import final_target
+from router.policy import best_target
 
 _INSTRUCTIONS = "Which specialist should answer this user? Choose by the subject of the question."
 
@@ -69,8 +69,7 @@ async def second_opinion(
     if status != 200:
         raise EngineError(f"{url}: {status} {answer[:300].decode(errors='replace')}", status)
     shares = _shares(url, answer, choices)
-    best = max(shares, key=shares.__getitem__)
-    target, reason = final_target(best, shares[best], thresholds.get(best, 0.0), None)
+    best, target, reason = best_target(shares, thresholds, None)
     return replace(
         first,
         target=target,

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from router.decision import NONE, Decision
-from router.policy import final_target
+from router.policy import best_target
 from router.router import Router
 
 SHORT_TURN_WORDS = 4
@@ -45,9 +45,8 @@ class Context(Struct, frozen=True):
         if not self.prior:
             return decision
         shares = _posterior(self.prior, decision.probabilities, self.weight)
-        best = max(shares, key=shares.__getitem__)
+        best, target, reason = best_target(shares, thresholds, allowed)
         probability = shares[best]
-        target, reason = final_target(best, probability, thresholds.get(best, 0.0), allowed)
         return replace(
             decision,
             target=target,

@@ -29,6 +29,17 @@ def final_target(
     return best, Reason.CLASSIFIER
 
 
+def best_target(
+    probabilities: Mapping[str, float],
+    thresholds: Mapping[str, float],
+    allowed: Collection[str] | None,
+) -> tuple[str, str, Reason]:
+    """The most probable label, where it leads, and why; one without a threshold is never held
+    back."""
+    best = max(probabilities, key=probabilities.__getitem__)
+    return best, *final_target(best, probabilities[best], thresholds.get(best, 0.0), allowed)
+
+
 def permitted(decision: Decision, allowed: Sequence[str]) -> Decision:
     """Where the caller may not go where the query leads: `general`, or else the best of those it
     may use."""

@@ -12,7 +12,7 @@ from router.classifier import LinearClassifier
 from router.decision import GENERAL, Decision, Impression, Reason
 from router.errors import ArtefactError
 from router.features import Vocabulary
-from router.policy import Thresholds, final_target, thresholds_by_label
+from router.policy import Thresholds, best_target, thresholds_by_label
 from router.reference import Reference
 
 FORMAT = 1
@@ -90,10 +90,9 @@ class Router:
             return Decision(GENERAL, 0.0, {}, Reason.EMPTY_TEXT, self.version)
         logits = self.classifier.logits(features, self.vocabulary)
         scores = _softmax(logits, self.temperature)
-        probability = max(scores)
-        best = self.labels[scores.index(probability)]
-        target, reason = final_target(best, probability, self.thresholds[best], allowed)
         probabilities = dict(zip(self.labels, scores, strict=True))
+        best, target, reason = best_target(probabilities, self.thresholds, allowed)
+        probability = probabilities[best]
         unseen, unsure = len(features.unseen), probability < self.sure
         unknown = unseen / (unseen + len(features.words))
         return Decision(

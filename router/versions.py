@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,6 +56,22 @@ def point(root: Path, version: str) -> None:
         os.fsync(file.fileno())
     os.chmod(name, 0o644)
     os.replace(name, root / "current.json")
+
+
+def share(file: Path, place: Path) -> None:
+    """One file under two names, or a copy on a file system without links."""
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
+
+
+def share_rest(before: Path, aside: Path, anew: Collection[str]) -> None:
+    """All files of a version but those that are written anew: writing to a shared one would change
+    both."""
+    for file in before.iterdir():
+        if file.name not in anew:
+            share(file, aside / file.name)
 
 
 def _make_readable(folder: Path) -> None:

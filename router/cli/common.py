@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -49,6 +50,15 @@ class RouterGroup(click.Group):
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def _unix(_ctx: click.Context, _option: click.Parameter, at: datetime | None) -> float | None:
+    return None if at is None else at.replace(tzinfo=UTC).timestamp()
+
+
+since_option = click.option(
+    "--since", type=click.DateTime(), callback=_unix, help="Only from this time on, UTC."
+)
 
 
 def plot_option(help: str) -> Callable[[Command], Command]:

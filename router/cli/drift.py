@@ -1,6 +1,5 @@
 """`turnout router drift`."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,6 +14,7 @@ from router.cli.common import (
     plot_option,
     print_json,
     serving_folder,
+    since_option,
 )
 from router.examples import read_texts
 from router.quality.drift import REASONS, DriftReport, drift_of
@@ -26,7 +26,7 @@ SHOWN = 120
 
 @click.command("drift")
 @click.option("--data", type=click.Path(path_type=Path), help='{"text"} lines, not the log.')
-@click.option("--since", type=click.DateTime(), help="Only from this time on, UTC.")
+@since_option
 @click.option("--model", type=click.Path(path_type=Path), help="Instead of the serving router.")
 @plot_option("Also draw the signals then and now to this .svg or .png.")
 @as_json_option
@@ -34,7 +34,7 @@ SHOWN = 120
 def drift_command(
     workspace: Workspace,
     data: Path | None,
-    since: datetime | None,
+    since: float | None,
     model: Path | None,
     plot: Path | None,
     as_json: bool,
@@ -50,8 +50,7 @@ def drift_command(
     if data is not None:
         texts = read_texts(data)
     else:
-        start = None if since is None else since.replace(tzinfo=UTC).timestamp()
-        texts = [logged.text for logged in workspace.logged(since=start)]
+        texts = [logged.text for logged in workspace.logged(since)]
         if not texts:
             raise UsageProblem("the log holds no query of that time; give lines with --data")
     with Progress(console=Console(stderr=True)) as progress:

@@ -3,7 +3,6 @@ router that has learned from it."""
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from router.cli.common import Workspace, as_json_option, print_json, serving_folder
+from router.cli.common import Workspace, as_json_option, print_json, serving_folder, since_option
 from router.cli.fit import pack_examples, sentence_encoder
 from router.examples import Example, read_examples
 from router.fitting.artefact import publish, write
@@ -26,7 +25,6 @@ from router.router import Router
 from router.second.stage import Cascade
 
 _metric = click.option("--metric", default="thumb", show_default=True, help="Of the feedback.")
-_since = click.option("--since", type=click.DateTime(), help="Only from this time on, UTC.")
 _file = click.Path(path_type=Path)
 
 
@@ -34,7 +32,7 @@ _file = click.Path(path_type=Path)
 @click.option("--model", type=_file, required=True, help="The router that might serve.")
 @click.option("--against", type=_file, help="Instead of the serving router.")
 @_metric
-@_since
+@since_option
 @as_json_option
 @click.pass_obj
 def ope_command(
@@ -42,7 +40,7 @@ def ope_command(
     model: Path,
     against: Path | None,
     metric: str,
-    since: datetime | None,
+    since: float | None,
     as_json: bool,
 ) -> None:
     """Judge a router on logged requests and their feedback, without serving it.
@@ -72,7 +70,7 @@ def ope_command(
 @click.option("--data", type=_file, help='{"text", "label"} lines, instead of the packs\'.')
 @click.option("--eval", "evaluation", type=_file, help="Labelled lines to compare on.")
 @_metric
-@_since
+@since_option
 @click.option("--out", type=_file, help="Write here, not beside the serving router.")
 @click.option("--min-gain", type=float, help="Reward per request that the log has to show.")
 @as_json_option
@@ -82,7 +80,7 @@ def learn_command(
     data: Path | None,
     evaluation: Path | None,
     metric: str,
-    since: datetime | None,
+    since: float | None,
     out: Path | None,
     min_gain: float | None,
     as_json: bool,
@@ -131,9 +129,8 @@ def learn_command(
     ctx.exit(1 if folder is None else 0)
 
 
-def _shown(progress: Progress, workspace: Workspace, since: datetime | None) -> Iterable[Logged]:
-    begin = None if since is None else since.replace(tzinfo=UTC).timestamp()
-    return progress.track(workspace.logged(begin), total=None, description="Reading the log")
+def _shown(progress: Progress, workspace: Workspace, since: float | None) -> Iterable[Logged]:
+    return progress.track(workspace.logged(since), total=None, description="Reading the log")
 
 
 def _written(fitted: FittedRouter, workspace: Workspace, out: Path | None) -> Path:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress, track
 from rich.table import Table
 
-from router.cli.common import UsageProblem, Workspace, as_json_option, print_json
+from router.cli.common import Workspace, as_json_option, plot_option, print_json
 from router.errors import ArtefactError
 from router.fitting.embeddings import PieceEmbeddings
 from router.router import current_folder
@@ -56,19 +56,13 @@ def fit_command(workspace: Workspace, data: Path, out: Path | None, as_json: boo
 @tiers_group.command("eval")
 @data_option
 @click.option("--model", type=click.Path(path_type=Path), help="Instead of the serving one.")
-@click.option(
-    "--plot",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also draw the curve to this .svg or .png.",
-)
+@plot_option("Also draw the curve to this .svg or .png.")
 @as_json_option
 @click.pass_obj
 def eval_command(
     workspace: Workspace, data: Path, model: Path | None, plot: Path | None, as_json: bool
 ) -> None:
     """What calls to the strong model bring, as RouteLLM measures it (APGR, CPT)."""
-    if plot is not None and plot.suffix.lower() not in (".svg", ".png"):
-        raise UsageProblem(f"--plot: {plot.name!r} does not end in .svg or .png")
     folder = model or current_folder(workspace.artifacts / "tiers")
     if folder is None:
         raise ArtefactError(

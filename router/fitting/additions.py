@@ -1,9 +1,7 @@
 """A label added to the folder of a router: the next version, in which all else is as it was."""
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -22,9 +20,10 @@ from router.second.encoder import SentenceEncoder
 from router.second.evidence import Evidence
 from router.second.stage import EVIDENCE, STYLE
 from router.second.style import Style
-from router.versions import next_version, staged
+from router.versions import next_version, share_rest, staged
 
 MIN_TEXTS = 3
+WRITTEN = frozenset({WEIGHTS, VOCABULARY, EXAMPLES, EVIDENCE, MANIFEST})
 _BETWEEN = re.compile(r"[.;:,\n]+| and | or ")
 
 
@@ -63,7 +62,7 @@ def add_label(
     identity = sha256(json.dumps([manifest["version"], label, new]).encode()).hexdigest()[:8]
     place = out or next_version(root or folder.parent, identity)
     with staged(place, MANIFEST) as aside:
-        _linked(folder, aside)
+        share_rest(folder, aside, WRITTEN)
         classifier.save(aside / WEIGHTS)
         vocabulary.save(aside / VOCABULARY)
         write_examples([*known, *(Example(text, label) for text in new)], aside / EXAMPLES)
@@ -113,15 +112,3 @@ def _extend_second(folder: Path, aside: Path, known: Sequence[str], new: Sequenc
         SentenceEncoder.load(folder).encode(new),
         style.matrix(new),
     ).save(aside / EVIDENCE)
-
-
-def _linked(folder: Path, aside: Path) -> None:
-    """What stays as it is, without a second copy where the file system can link; what is written
-    anew must not be a link, or it would change in both places."""
-    for file in folder.iterdir():
-        if file.name in (WEIGHTS, VOCABULARY, EXAMPLES, EVIDENCE, MANIFEST):
-            continue
-        try:
-            os.link(file, aside / file.name)
-        except OSError:
-            shutil.copyfile(file, aside / file.name)

@@ -8,8 +8,6 @@
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -27,7 +25,7 @@ from router.second.encoder import MODEL, TOKENIZER
 from router.second.evidence import OPINIONS
 from router.second.fit import FittedSecond
 from router.second.stage import EVIDENCE, STYLE
-from router.versions import next_version, point, staged
+from router.versions import next_version, point, share, share_rest, staged
 
 
 def publish(fitted: FittedRouter, root: Path, *, current: bool = True) -> Path:
@@ -71,21 +69,11 @@ def republish(
         "calibrated_from": manifest["version"],
     }
     with staged(folder, MANIFEST) as aside:
-        for file in before.iterdir():
-            if file.name != MANIFEST:
-                _shared(file, aside / file.name)
+        share_rest(before, aside, {MANIFEST})
         (aside / MANIFEST).write_bytes(format(encode(manifest), indent=2) + b"\n")
     if out is None:
         point(root, folder.name)
     return folder
-
-
-def _shared(file: Path, place: Path) -> None:
-    """One file under two names, or a copy on a file system without links."""
-    try:
-        os.link(file, place)
-    except OSError:
-        shutil.copyfile(file, place)
 
 
 def _identity(fitted: FittedRouter) -> str:
@@ -135,7 +123,7 @@ def _write_second(second: FittedSecond, aside: Path, versions: Path | None) -> N
     second.encoder.save_tokenizer(aside / TOKENIZER)
     same = _with_encoder(second.encoder.digest(), versions) if versions else None
     if same is not None:
-        _shared(same, aside / MODEL)
+        share(same, aside / MODEL)
     else:
         second.encoder.save_model(aside / MODEL)
 

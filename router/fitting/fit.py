@@ -1,4 +1,4 @@
-"""Labelled queries to a calibrated router. The only module, with `design`, that needs scikit-learn.
+"""Labelled queries to a calibrated router.
 
 Everything that is chosen (temperature, threshold, the reported quality) is chosen on out-of-fold
 predictions, which are made by the same classifier object that serves.

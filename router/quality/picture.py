@@ -7,58 +7,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import beta
 
-from router.errors import PictureError
+from router.figures import figure, save
 from router.quality.drift import DriftReport, Shift
 from router.quality.evaluate import RouterReport
 from router.reference import Signal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9822b", "#777777"
 
 
 def draw_calibration(report: RouterReport, file: Path) -> None:
     """Reliability diagram and risk-coverage curve side by side, to a .svg or .png."""
-    figure = _figure(11, 4.8)
-    left, right = figure.subplots(1, 2)
+    drawn = figure(11, 4.8)
+    left, right = drawn.subplots(1, 2)
     _reliability(left, report)
     _risk_coverage(right, report)
-    _save(figure, file)
+    save(drawn, file)
 
 
 def draw_drift(report: DriftReport, file: Path) -> None:
     """Each signal's shares at the fit and now, to a .svg or .png."""
-    figure = _figure(15, 7.5)
-    places = figure.subplots(2, 3).flatten()
+    drawn = figure(15, 7.5)
+    places = drawn.subplots(2, 3).flatten()
     for axes, (signal, shift) in zip(places, report.shifts.items(), strict=False):
         _shares(axes, signal, shift)
     places[0].legend(fontsize=8)
     _words(places[-1], report.words, report.n)
-    figure.suptitle(f"{report.n} queries against {report.reference_n} at the fit: {report.advice}")
-    _save(figure, file)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    try:
-        from matplotlib.figure import Figure  # an extra, of 100 MB with what it needs
-    except ModuleNotFoundError as exc:
-        raise PictureError("pictures need matplotlib: pip install 'turnout[plots]'") from exc
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
-
-
-def _save(figure: "Figure", file: Path) -> None:
-    """The file appears whole or not at all."""
-    aside = file.with_name(f".{file.name}.part")
-    try:
-        with aside.open("wb") as stream:
-            figure.savefig(stream, format=file.suffix.lower().removeprefix("."))
-        aside.replace(file)
-    except OSError as exc:
-        raise PictureError(f"{file} could not be written: {exc.strerror or exc}") from exc
-    finally:
-        aside.unlink(missing_ok=True)
+    drawn.suptitle(f"{report.n} queries against {report.reference_n} at the fit: {report.advice}")
+    save(drawn, file)
 
 
 def _reliability(axes: "Axes", report: RouterReport) -> None:

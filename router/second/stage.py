@@ -17,7 +17,7 @@ from router.conversation import context_of
 from router.decision import GENERAL, Decision
 from router.errors import ArtefactError
 from router.examples import read_examples
-from router.policy import Thresholds, final_target, thresholds_by_label
+from router.policy import Thresholds, best_target, thresholds_by_label
 from router.router import EXAMPLES, MANIFEST, Router, read_manifest, thresholds_in
 from router.second.blend import Blend
 from router.second.evidence import Evidence
@@ -111,13 +111,11 @@ class SecondStage:
             return first
         shares = [[first.probabilities[label] for label in self.labels]]
         scores = self.probabilities([text], np.log(np.maximum(shares, 1e-12)))[0].tolist()
-        probability = max(scores)
-        best = self.labels[scores.index(probability)]
-        target, reason = final_target(best, probability, self.thresholds[best], allowed)
         probabilities = dict(zip(self.labels, scores, strict=True))
+        best, target, reason = best_target(probabilities, self.thresholds, allowed)
         return Decision(
             target,
-            probability,
+            probabilities[best],
             probabilities,
             reason,
             self.version,

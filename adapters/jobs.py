@@ -1,6 +1,6 @@
 """Training jobs on record, for those who want something trained.
 
-Knows nothing of training. Whoever works on them uses `training.queue`.
+Knows nothing of training. Whoever works on them uses `training.service.queue`.
 """
 
 import secrets

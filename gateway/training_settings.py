@@ -21,7 +21,7 @@ Hours = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):
 
 
 class TriggerSettings(Group):
-    """What `training.triggers.Rules` takes."""
+    """What `training.service.triggers.Rules` takes."""
 
     feedback: int | None = Field(
         None,

@@ -8,7 +8,7 @@ import pytest
 from adapters.packs import Pack
 from retrieval.documents import read_documents
 from tests.conftest import ROOT
-from training.dataset import leaked
+from training.curation.split import leaked
 from training.rows import read_chat
 
 PACKS = ("espresso", "library")

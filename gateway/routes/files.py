@@ -24,7 +24,7 @@ from gateway.protocols.fine_tuning import file_object, page
 
 api = APIRouter(prefix="/v1/files", tags=["training"])
 
-_READER = "training.examine"
+_READER = "training.service.examine"
 _FRAME_BYTES = 2**16  # of a multipart body, beside the file
 _DISCARD_BYTES = 64 * 2**20
 _MOST_FIELDS = 8

@@ -16,7 +16,7 @@ from adapters.jobs import JobBook
 from gateway.configuration import ConfigurationError, load
 from tests.fakes.vllm import FakeVllm
 from tests.gateway.harness import Running, assert_error, running
-from training.triggers import Rules
+from training.service.triggers import Rules
 
 CHAT = json.dumps(
     {

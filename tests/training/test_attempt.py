@@ -9,8 +9,8 @@ import pytest
 from adapters.job import EventKind, JobError, JobState, TrainingRequest
 from adapters.jobs import JobBook
 from adapters.store import Store
-from training.attempt import Order, attempt
-from training.queue import Queue
+from training.service.attempt import Order, attempt
+from training.service.queue import Queue
 
 VERSION = "boiler--v1-00000000"
 

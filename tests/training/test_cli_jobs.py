@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from training.cli_jobs import jobs
+from training.cli.jobs import jobs
 
 
 @dataclass

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.training.conftest import PLACES, SAID
-from training.curate import Dataset, Filters, Scrub, curate
+from training.curation.curate import Dataset, Filters, Scrub, curate
 from training.curation.personal import Personal
 from training.curation.poisoning import drop_poisoned
 from training.curation.removal import Reason

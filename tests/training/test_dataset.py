@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from training.curation.removal import Reason
-from training.dataset import IGNORED, encode, leaked, split
+from training.curation.similarity import clusters, similar_pairs
+from training.curation.split import leaked, split
 from training.errors import TooFewRows
+from training.learning.encoding import IGNORED, encode
+from training.learning.sft import load_tokenizer
 from training.rows import Row
-from training.sft import load_tokenizer
-from training.similarity import clusters, similar_pairs
 
 
 @pytest.fixture(scope="module")

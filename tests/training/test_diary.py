@@ -9,7 +9,7 @@ import pytest
 from adapters.job import EventKind, TrainingRequest
 from adapters.jobs import JobBook
 from adapters.store import Store
-from training.diary import Diary, Stopped
+from training.service.diary import Diary, Stopped
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from starlette.routing import Route
 from tests.fakes.vllm import FakeVllm
 from tests.serving import serving
 from tests.training.conftest import write_chat
-from training.cli import evaluate as verb
-from training.endpoint import Endpoint
+from training.cli.evaluate import evaluate as verb
 from training.errors import EndpointError
-from training.evaluate import evaluate
+from training.evaluation.endpoint import Endpoint
+from training.evaluation.evaluate import evaluate
 from training.rows import Row
 
 # A state folder on which no system runs.

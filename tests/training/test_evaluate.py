@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from training.evaluate import Answers, Evaluation, Question, evaluate, questions
-from training.gate import Verdict, judge
-from training.metrics import (
+from training.evaluation.evaluate import Answers, Evaluation, Question, evaluate, questions
+from training.evaluation.gate import Verdict, judge
+from training.evaluation.metrics import (
     Metric,
     difference_interval,
     field_score,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.uploads import Examined
-from training.examine import examine
+from training.service.examine import examine
 
 ASKED = [{"role": "user", "content": "hello"}]
 CHAT = json.dumps({"messages": [*ASKED, {"role": "assistant", "content": "hi"}]})
@@ -45,6 +45,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, content: bytes, problem: str) ->
 
 
 def test_the_reader_brings_no_torch() -> None:
-    code = "import sys, training.examine, training.worker, training.cli_jobs; print(*sys.modules)"
+    light = "training.service.examine, training.service.worker, training.cli.jobs"
+    code = f"import sys, {light}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "peft", "presidio_analyzer"} & set(done.stdout.split())

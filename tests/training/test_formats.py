@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.curation.formats import parse_example, read_examples, write_examples
 from training.errors import DataError
-from training.formats import parse_example, read_examples, write_examples
 from training.rows import Kind, Row, read_chat
 
 ASKED = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Why?"}]

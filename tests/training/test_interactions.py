@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from adapters.interactions import Feedback, Interaction, JudgedInteraction, Outcome
-from training.context import Context
+from training.curation.context import Context
+from training.curation.interactions import is_positive, rows_from_log
 from training.curation.removal import Reason
-from training.interactions import is_positive, rows_from_log
 from training.rows import Kind, Row, Source
 
 

@@ -12,14 +12,14 @@ from adapters.interactions import Feedback
 from adapters.store import Store
 from tests.adapters.test_store import interaction, records
 from tests.training.conftest import write_chat
-from training.card import card, markdown, write_dataset
-from training.cli_curate import curate as verb
-from training.dataset import leaked, split
+from training.cli.curate import curate as verb
+from training.curation.card import card, markdown, write_dataset
+from training.curation.formats import read_examples, write_examples
+from training.curation.prepare import prepare, refuse_leaks
+from training.curation.sources import Sources
+from training.curation.split import leaked, split
 from training.errors import DataError, Leaked, TooFewRows
-from training.formats import read_examples, write_examples
-from training.prepare import prepare, refuse_leaks
 from training.rows import Kind, Row, Source
-from training.sources import Sources
 
 
 @dataclass

@@ -13,8 +13,8 @@ from adapters.jobs import JobBook
 from adapters.store import Store
 from tests.adapters.test_store import interaction, records
 from tests.postgres import postgres
-from training.queue import MOST_DEATHS, Queue
-from training.triggers import Rules, Triggers, usable_answers
+from training.service.queue import MOST_DEATHS, Queue
+from training.service.triggers import Rules, Triggers, usable_answers
 
 REQUEST = TrainingRequest("boiler", "boiler", metadata={"team": "a"}, seed=7)
 

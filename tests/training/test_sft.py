@@ -22,14 +22,14 @@ from adapters.registry import Aliases, Registry
 from adapters.store import Store
 from tests.serving import wait_for
 from tests.training.conftest import write_chat
-from training.cli import train as verb
-from training.dataset import IGNORED, Encoded, encode_all
+from training.cli.train import train as verb
 from training.errors import RunFailed
-from training.jobs import Job, run
+from training.learning.encoding import IGNORED, Encoded, encode_all
+from training.learning.sft import TARGET_MODULES, SftSettings, load_tokenizer, lora, train
+from training.learning.trainer import Batches, answer_logits, as_dataset, collate, shared_prefix
 from training.progress import Silence
 from training.rows import Row, read_chat
-from training.sft import TARGET_MODULES, SftSettings, load_tokenizer, lora, train
-from training.trainer import Batches, answer_logits, as_dataset, collate, shared_prefix
+from training.run import Job, run
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -191,7 +191,7 @@ def test_a_broken_loss_registers_nothing(pack: Path, base_model: Path, tmp_path:
 def test_a_killed_run_registers_nothing(pack: Path, base_model: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     program = (
-        "import sys; from pathlib import Path; from training.cli import train;"
+        "import sys; from pathlib import Path; from training.cli.train import train;"
         "from tests.training.test_sft import Workspace;"
         "state, base, pack = map(Path, sys.argv[1:]);"
         "train(['boiler', '--epochs', '50'], obj=Workspace(state, base, (pack,)))"

@@ -12,8 +12,8 @@ from adapters.job import TRIGGER, JobError, TrainingRequest
 from adapters.jobs import JobBook
 from adapters.store import Store
 from tests.adapters.test_store import interaction, records
-from training.queue import Queue
-from training.triggers import Rules, Triggers, usable_answers
+from training.service.queue import Queue
+from training.service.triggers import Rules, Triggers, usable_answers
 
 NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 

@@ -1,1 +1,1 @@
-"""What each filter of a dataset looks for; `training.curate` says in which order."""
+"""What each filter of a dataset looks for; `training.curation.curate` says in which order."""

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from training.curation.removal import Reason, Removed
+from training.curation.similarity import clusters
 from training.rows import Row
-from training.similarity import clusters
 
 # Longer answers are texts, of which a question can have several good ones; shorter are decisions.
 MOST_WORDS_OF_A_DECISION = 8

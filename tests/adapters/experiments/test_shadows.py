@@ -22,7 +22,7 @@ from adapters.store import Store
 from tests.adapters.experiments.designs import design
 from tests.adapters.experiments.test_metrics import DAY, answer, asks, thumb
 from tests.adapters.test_store import records
-from training.interactions import rows_from_log
+from training.curation.interactions import rows_from_log
 
 CONTROL = {"name": "control", "model": "base"}
 QUIET = {"name": "quiet", "model": "base", "shadow": 1.0}

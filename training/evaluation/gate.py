@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from training.evaluate import Evaluation
+from training.evaluation.evaluate import Evaluation
 
 # A task with fewer rows can show harm but not, by itself, that a candidate is better.
 FEWEST_PRIMARY_ROWS = 20

@@ -19,10 +19,10 @@ from transformers.utils import logging
 from trl.trainer.sft_config import SFTConfig
 
 from adapters.lora import CONFIG
-from training.dataset import Encoded
+from training.learning.encoding import Encoded
+from training.learning.trainer import AnswerTrainer, as_dataset, collate
+from training.learning.watch import Trained, Watch
 from training.progress import Reporter
-from training.trainer import AnswerTrainer, as_dataset, collate
-from training.watch import Trained, Watch
 
 # Every linear layer of a Llama block, by the names that vLLM accepts.
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -1,7 +1,7 @@
 """One try at a job of the queue, in a process of its own: what it takes in memory, or breaks, ends
 with it.
 
-    python -m training.attempt      (the worker's child)
+    python -m training.service.attempt      (the worker's child)
 
 It ends when its input does: the worker closed it, or is gone.
 """
@@ -28,16 +28,16 @@ from adapters.jobs import JobBook
 from adapters.registry import Registry
 from adapters.store import Store
 from adapters.uploads import Uploads
-from training.diary import Diary, Stopped
 from training.errors import DataError, EndpointError, Leaked, RunFailed, TooFewRows, TrainingError
-from training.gate import Verdict
-from training.queue import Queue
+from training.evaluation.gate import Verdict
+from training.service.diary import Diary, Stopped
+from training.service.queue import Queue
 
 logger = logging.getLogger(__name__)
 
 TRY_LATER = os.EX_TEMPFAIL  # exit code: what it needs did not answer
 _PATIENCE_SECONDS = 10.0  # to stop between two steps, before it is ended in the middle of one
-_RESULT = "result.json"  # what `training.jobs` leaves last
+_RESULT = "result.json"  # what `training.run` leaves last
 _SETTLE_TRIES = 60
 _SETTLE_PAUSE = 5.0
 
@@ -123,8 +123,8 @@ def attempt(order: Order, store: Store, unwanted: Callable[[], bool]) -> None:
 
 def _run(job: TrainingJob, order: Order, store: Store, folder: Path, diary: Diary) -> Outcome:
     # Here, as it brings PyTorch: a machine without it can still say so.
-    from training.jobs import Job, run
-    from training.sft import SftSettings
+    from training.learning.sft import SftSettings
+    from training.run import Job, run
 
     asked = job.request
     if asked.method != "sft":

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from training.errors import RunFailed
+from training.learning.trainer import AnswerTrainer
 from training.progress import Reporter
-from training.trainer import AnswerTrainer
 
 # What validating a row costs beside training on it: no gradients, no optimiser.
 _VALIDATION_COST = 0.4

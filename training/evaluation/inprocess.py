@@ -8,7 +8,7 @@ from adapters.engines.embedded.errors import EngineFailure, RequestRefused
 from adapters.engines.embedded.model import LoadedModel
 from adapters.engines.embedded.sampling import SamplingParams
 from training.errors import RunFailed
-from training.evaluate import Answers, Question
+from training.evaluation.evaluate import Answers, Question
 
 BASE = "base"
 _MOST_TOGETHER = 16

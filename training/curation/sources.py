@@ -6,11 +6,11 @@ from pathlib import Path
 
 from adapters.packs import Pack
 from adapters.store import Store
-from training.context import Context
+from training.curation.context import Context
+from training.curation.formats import read_examples
+from training.curation.interactions import rows_from_log
 from training.curation.removal import Removed
 from training.errors import DataError, TooFewRows
-from training.formats import read_examples
-from training.interactions import rows_from_log
 from training.rows import Row, Source, read_chat
 
 

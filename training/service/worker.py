@@ -20,9 +20,9 @@ from adapters.child import Child
 from adapters.errors import AdapterError
 from adapters.job import TRIGGER, JobError, TrainingJob
 from adapters.store import Store
-from training.attempt import TRY_LATER, Order
-from training.queue import Queue
-from training.triggers import Triggers
+from training.service.attempt import TRY_LATER, Order
+from training.service.queue import Queue
+from training.service.triggers import Triggers
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Worker:
             minutes=minutes if limited else None,
             **places,
         )
-        child = Child("training.attempt", order, grace=_GRACE_SECONDS)
+        child = Child("training.service.attempt", order, grace=_GRACE_SECONDS)
         self._work = _Work(job, child, child.running())
         self._beat_at = time.monotonic()
         yield f"{job.id}: training {job.request.domain}"

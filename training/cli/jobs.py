@@ -21,8 +21,8 @@ from adapters.job import EventKind, TrainingJob, TrainingRequest
 from adapters.jobs import JobBook
 from adapters.packs import Pack
 from adapters.store import Store
-from training.triggers import Rules, Triggers
-from training.worker import LEASE_SECONDS, Places, Worker
+from training.service.triggers import Rules, Triggers
+from training.service.worker import LEASE_SECONDS, Places, Worker
 
 ACTOR = "turnout jobs"
 _MESSAGES = (EventKind.MESSAGE, EventKind.CHECKPOINT)

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from training.curate import digest
+from training.curation.curate import digest
+from training.curation.formats import write_examples
+from training.curation.prepare import Prepared
 from training.curation.removal import Removed
 from training.errors import DataError
-from training.formats import write_examples
-from training.prepare import Prepared
 from training.rows import Kind, Row
 
 CARD = "card.json"

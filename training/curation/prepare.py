@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.curate import Dataset, Filters, Progress, curate, reasons
+from training.curation.curate import Dataset, Filters, Progress, curate, reasons
 from training.curation.removal import Removed
-from training.dataset import Split, leaked, split
+from training.curation.sources import Sources
+from training.curation.split import Split, leaked, split
 from training.errors import Leaked, TooFewRows
 from training.rows import Row
-from training.sources import Sources
 
 
 @dataclass(frozen=True, slots=True)

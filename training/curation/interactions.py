@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from adapters.experiments.measures import JUDGE
 from adapters.interactions import Feedback, Interaction, JudgedInteraction, Outcome
-from training.context import Context, ContextLost
+from training.curation.context import Context, ContextLost
 from training.curation.removal import Reason, Removed
 from training.errors import DataError
 from training.rows import Row, Source, canonical, parse_chat

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.errors import TooFewRows
-from training.metrics import Metric, details, difference_interval, metric_of, score, standard_error
+from training.evaluation.metrics import (
+    Metric,
+    details,
+    difference_interval,
+    metric_of,
+    score,
+    standard_error,
+)
 from training.rows import Message, Row
 
 # Characters a token stands for, at the least that matters: an expected answer is never cut short.

@@ -3,36 +3,32 @@
 What a run reads, does and decides is left in its folder; one that dies registers nothing.
 """
 
-import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adapters.manifest import Manifest, Metric, TrainingFacts, config_hash
-from adapters.registry import Aliases, Registry
+from adapters.manifest import Manifest
+from adapters.registry import Registry
 from adapters.store import Store
-from training.card import card, write_dataset
-from training.curate import Filters
-from training.dataset import Split, encode_all
+from training.curation.card import write_dataset
+from training.curation.curate import Filters
+from training.curation.formats import read_examples
+from training.curation.prepare import Prepared, prepare
+from training.curation.sources import gather
 from training.errors import TooFewRows
-from training.evaluate import Evaluation, evaluate
-from training.formats import read_examples
-from training.gate import Judgement, Verdict, judge
-from training.inprocess import BASE, InProcess
-from training.prepare import Prepared, prepare
+from training.evaluation.gate import Judgement, Verdict
+from training.evaluation.trial import Trial, hold_trial
+from training.facts import facts
+from training.learning.learn import learn
+from training.learning.sft import ADAPTER, LOG, SftSettings
+from training.learning.watch import Trained
 from training.progress import Reporter
 from training.rows import Kind
-from training.sft import ADAPTER, LOG, TARGET_MODULES, SftSettings, load_tokenizer, train
-from training.sources import gather
-from training.watch import Trained
 
-CANDIDATE = "candidate"
 ACTOR = "turnout train"
 
 
@@ -80,9 +76,7 @@ class Result:
     manifest: Manifest
     trained: Trained
     prepared: Prepared
-    candidate: Evaluation
-    rivals: tuple[Evaluation, ...]
-    judgement: Judgement
+    trial: Trial
     promoted: bool
 
     def as_json(self) -> dict[str, Any]:
@@ -90,11 +84,10 @@ class Result:
         return {
             "version": self.manifest.version,
             "domain": self.manifest.domain,
-            "verdict": str(self.judgement.verdict),
-            "reason": self.judgement.reason,
+            "verdict": str(self.trial.judgement.verdict),
+            "reason": self.trial.judgement.reason,
             "promoted": self.promoted,
-            "evaluation": self.candidate.as_json(self.rivals)
-            | {"tasks_against": {r.model: _by_task(self.candidate, r) for r in self.rivals}},
+            "evaluation": self.trial.as_json(),
             "training": asdict(self.trained),
             "dataset": {
                 "digest": self.prepared.dataset.digest,
@@ -121,15 +114,15 @@ def run(job: Job, store: Store, registry: Registry, reporter: Reporter) -> Resul
     if not parts.train or not parts.test:
         raise TooFewRows(f"{job.domain} has no answers to learn from, or none to be tested on")
     reporter.stage("train")
-    trained = _train(job, parts, reporter)
+    trained = learn(job.base_model, parts, job.settings, job.folder, reporter)
     reporter.stage("evaluate")
-    candidate, rivals = _evaluate(job, parts, registry, reporter)
-    judgement = judge(candidate, rivals)
+    adapter = job.folder / ADAPTER
+    trial = hold_trial(job.domain, job.base_model, adapter, parts.test, registry, reporter)
     reporter.stage("publish")
-    facts = _facts(job, prepared, candidate, rivals, judgement)
-    manifest = registry.publish(job.domain, job.folder / ADAPTER, facts)
-    promoted = _move_aliases(job, registry, manifest, judgement)
-    result = Result(manifest, trained, prepared, candidate, tuple(rivals), judgement, promoted)
+    known = facts(job.base_model, job.settings, prepared, trial)
+    manifest = registry.publish(job.domain, adapter, known)
+    promoted = _move_aliases(job, registry, manifest, trial.judgement)
+    result = Result(manifest, trained, prepared, trial, promoted)
     _write(job.folder / "result.json", result.as_json())
     return result
 
@@ -166,77 +159,6 @@ def _prepare(job: Job, store: Store, reporter: Reporter) -> Prepared:
     return prepared
 
 
-def _train(job: Job, parts: Split, reporter: Reporter) -> Trained:
-    tokenizer = load_tokenizer(job.base_model)
-    rows, too_long = encode_all(parts.train, tokenizer, job.settings.max_length)
-    validation, _ = encode_all(parts.validation, tokenizer, job.settings.max_length)
-    if not rows:
-        raise TooFewRows(
-            f"all {len(too_long)} training rows are too long for {job.settings.max_length} tokens"
-        )
-    return train(job.base_model, rows, validation, job.settings, job.folder, reporter)
-
-
-def _evaluate(
-    job: Job, parts: Split, registry: Registry, reporter: Reporter
-) -> tuple[Evaluation, list[Evaluation]]:
-    """The candidate, and its rivals: the base model, and the champion if there is one."""
-    models = InProcess(job.base_model)
-    models.load(CANDIDATE, job.folder / ADAPTER)
-    names = [CANDIDATE, BASE]
-    champion = registry.aliases().get(job.domain, Aliases()).champion
-    if champion is not None:
-        rival = registry.version(champion)
-        registry.obtain(rival)
-        models.load(champion, rival.folder)
-        names.append(champion)
-    results = []
-    for index, name in enumerate(names):
-
-        def advance(done: int, total: int, before: int = index) -> None:
-            reporter.advance(before * total + done, len(names) * total, {})
-
-        results.append(evaluate(name, parts.test, models.answers(name), advance))
-    return results[0], results[1:]
-
-
-def _facts(
-    job: Job,
-    prepared: Prepared,
-    candidate: Evaluation,
-    rivals: Sequence[Evaluation],
-    judgement: Judgement,
-) -> TrainingFacts:
-    base = rivals[0]
-    template = str(load_tokenizer(job.base_model).chat_template)
-    return TrainingFacts(
-        base_model=job.base_model.name,
-        base_config_hash=config_hash(job.base_model),
-        chat_template_hash=hashlib.sha256(template.encode()).hexdigest(),
-        rank=job.settings.rank,
-        rslora=job.settings.rslora,
-        method=job.settings.method,
-        target_modules=TARGET_MODULES,
-        parent_version=rivals[1].model if len(rivals) > 1 else None,
-        data=card(prepared),
-        seeds={"split": job.settings.seed, "train": job.settings.seed},
-        metrics=tuple(
-            Metric(
-                task=name,
-                metric=str(task.metric),
-                n=len(task.values),
-                score=task.score,
-                base_score=base.tasks[name].score,
-                ci95=candidate.against(base, name).ci95,
-            )
-            for name, task in candidate.tasks.items()
-        ),
-        verdict=judgement.verdict.value,
-        verdict_reason=judgement.reason,
-        code_version=version("turnout"),
-    )
-
-
 def _move_aliases(job: Job, registry: Registry, manifest: Manifest, judgement: Judgement) -> bool:
     """Only a version that the gate passed gets an alias; returns whether it is champion now."""
     if judgement.verdict is not Verdict.PASS:
@@ -246,10 +168,6 @@ def _move_aliases(job: Job, registry: Registry, manifest: Manifest, judgement: J
     if job.promote:
         registry.promote(manifest.version, actor=ACTOR, reason=judgement.reason)
     return job.promote
-
-
-def _by_task(candidate: Evaluation, rival: Evaluation) -> dict[str, Any]:
-    return {name: candidate.against(rival, name).as_json() for name in candidate.tasks}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

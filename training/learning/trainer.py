@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import DynamicCache
 from trl.trainer.sft_trainer import SFTTrainer
 
-from training.dataset import IGNORED, Encoded
+from training.learning.encoding import IGNORED, Encoded
 
 # A shorter shared beginning is not worth a forward pass of its own.
 SHORTEST_SHARED_PREFIX = 16

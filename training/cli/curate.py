@@ -99,10 +99,10 @@ def curate(
     """Make a dataset for DOMAIN: filter, scrub, split, and say what was left out and why."""
     try:
         # Presidio takes seconds to import.
-        from training.card import card, folder_name, markdown, write_dataset
-        from training.curate import Filters, Scrub
-        from training.prepare import prepare
-        from training.sources import gather
+        from training.curation.card import card, folder_name, markdown, write_dataset
+        from training.curation.curate import Filters, Scrub
+        from training.curation.prepare import prepare
+        from training.curation.sources import gather
     except ModuleNotFoundError as exc:
         raise click.ClickException(
             f"`turnout curate` needs {exc.name}: pip install 'turnout[train]'"

@@ -1,11 +1,10 @@
-"""The verbs `turnout train` and `turnout evaluate`."""
+"""The verb `turnout train`."""
 
 import json
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
-from urllib.parse import urlsplit
 
 import click
 
@@ -13,17 +12,13 @@ from adapters.artifacts import Artifacts
 from adapters.lora import ALLOWED_RANKS
 from adapters.registry import Registry
 from adapters.store import Store
-from training.endpoint import Endpoint
+from training.cli.tables import table
 from training.errors import TrainingError
-from training.evaluate import Evaluation
-from training.evaluate import evaluate as evaluate_rows
 from training.progress import Bar
-from training.rows import Row, read_chat
 
 if TYPE_CHECKING:
-    from training.jobs import Result
+    from training.run import Result
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -49,10 +44,6 @@ class Workspace(Protocol):
     @property
     def base_model(self) -> Path:
         """Folder of the base model."""
-
-    @property
-    def development_key(self) -> str | None:
-        """Key of the system that runs on this state folder, if `turnout up` made one."""
 
     @property
     def packs(self) -> tuple[Path, ...]:
@@ -117,9 +108,9 @@ def train(
     """
     try:
         # PyTorch takes seconds to import and is not needed to evaluate a server.
-        from training.curate import Filters, Scrub
-        from training.jobs import Job, run
-        from training.sft import SftSettings
+        from training.curation.curate import Filters, Scrub
+        from training.learning.sft import SftSettings
+        from training.run import Job, run
     except ModuleNotFoundError as exc:
         raise click.ClickException(
             f"`turnout train` needs {exc.name}: pip install 'turnout[train]'"
@@ -152,64 +143,6 @@ def train(
         raise click.exceptions.Exit(1)
 
 
-@click.command()
-@click.argument("model")
-@click.option(
-    "--data",
-    type=_FILE,
-    required=True,
-    help="Chat JSONL whose last message is the expected answer.",
-)
-@click.option(
-    "--against", multiple=True, help="Another model to compare with, on the same rows; repeatable."
-)
-@click.option("--task", "tasks", multiple=True, help="Only rows of this task; repeatable.")
-@click.option(
-    "--url", default="http://127.0.0.1:8080", show_default=True, help="Gateway or engine."
-)
-@click.option("--key", help="API key [default: the one `turnout up` keeps in the state folder].")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True)
-@click.option("--retrieval", is_flag=True, help="Let a gateway add passages to the questions.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.pass_obj
-def evaluate(
-    workspace: Workspace,
-    model: str,
-    data: Path,
-    against: tuple[str, ...],
-    tasks: tuple[str, ...],
-    url: str,
-    key: str | None,
-    concurrency: int,
-    retrieval: bool,
-    as_json: bool,
-) -> None:
-    """Score MODEL (an engine's model, an adapter version, a domain, or `auto`) on chat lines.
-
-    Exit code 1 means that not one row was answered.
-    """
-    if key is None and urlsplit(url).hostname in _LOOPBACK:
-        key = workspace.development_key
-    endpoint = Endpoint(url, key=key, concurrency=concurrency, retrieval=retrieval)
-    try:
-        rows = [row for row in read_chat(data) if not tasks or row.task in tasks]
-        with Bar() as bar:
-            results = [_evaluate(name, rows, endpoint, bar) for name in (model, *against)]
-    except TrainingError as exc:
-        raise click.ClickException(str(exc)) from exc
-    mine, others = results[0], results[1:]
-    click.echo(json.dumps(mine.as_json(others)) if as_json else _table(mine, others))
-    if mine.errored == mine.n:
-        raise click.exceptions.Exit(1)
-
-
-def _evaluate(name: str, rows: list[Row], endpoint: Endpoint, bar: Bar) -> Evaluation:
-    bar.stage(f"ask {name}")
-    return evaluate_rows(
-        name, rows, endpoint.answers(name), lambda done, total: bar.advance(done, total, {})
-    )
-
-
 def _run_id(domain: str) -> str:
     return f"{domain}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
@@ -219,21 +152,7 @@ def _story(result: "Result") -> str:
     place = "champion" if result.promoted else "registered"
     return (
         f"{result.manifest.version} ({place})\n"
-        f"{result.judgement.verdict}: {result.judgement.reason}\n"
+        f"{result.trial.judgement.verdict}: {result.trial.judgement.reason}\n"
         f"{trained.steps} steps in {trained.seconds:.0f} s, {trained.rows_per_second} rows/s\n"
-        f"{_table(result.candidate, result.rivals)}"
+        f"{table(result.trial.candidate, result.trial.rivals)}"
     )
-
-
-def _table(mine: Evaluation, others: tuple[Evaluation, ...] | list[Evaluation]) -> str:
-    lines = [f"{mine.model}: {mine.n} rows, {mine.errored} errored, score {mine.score:.3f}"]
-    for name, task in mine.tasks.items():
-        lines.append(f"  {name:24} {task.metric:12} {task.score:.3f}  ({len(task.values)} rows)")
-        for other in others:
-            found = mine.against(other, name)
-            low, high = found.ci95
-            lines.append(
-                f"    against {other.model}: {found.score:.3f}, difference {found.difference:+.3f} "
-                f"[{low:+.3f}, {high:+.3f}]"
-            )
-    return "\n".join(lines)

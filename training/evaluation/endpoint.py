@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 
 from training.errors import EndpointError
-from training.evaluate import Answers, Question
+from training.evaluation.evaluate import Answers, Question
 
 _TIMEOUT = aiohttp.ClientTimeout(total=300)
 # Errors that every further request would meet as well.

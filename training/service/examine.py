@@ -1,6 +1,6 @@
 """Reads an uploaded file as training would, in a process of its own, and says what it found.
 
-    python -m training.examine      (the gateway's child; it takes no part in training)
+    python -m training.service.examine      (the gateway's child; it takes no part in training)
 
 Its first line of input names the file; its output is one JSON document.
 """
@@ -14,8 +14,8 @@ from msgspec.json import decode, encode
 from adapters.errors import PackError
 from adapters.packs import read_jsonl
 from adapters.uploads import Examined, Unread
+from training.curation.formats import parse_example
 from training.errors import DataError
-from training.formats import parse_example
 
 
 def examine(path: Path, filename: str) -> Examined:

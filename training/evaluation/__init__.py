@@ -1,0 +1,1 @@
+"""A model's answers, scored and compared; whether a candidate may serve."""

@@ -1,0 +1,1 @@
+"""Rows to weights: encoding, trainers, what watches over them."""

@@ -10,10 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from adapters.checks import AnyCheck
 from adapters.errors import PackError
+from adapters.probes import Probe
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 RESERVED_NAMES = frozenset({"auto", "general", "base"})
@@ -37,14 +45,17 @@ class _PackFile(BaseModel):
     system_prompt: str = Field(default="", max_length=8000)
     retrieval: _Retrieval = _Retrieval()
     checks: tuple[AnyCheck, ...] = Field(default=(), max_length=50)
+    probes: tuple[Probe, ...] = Field(default=(), max_length=20)
 
-    @field_validator("checks")
+    @field_validator("checks", "probes")
     @classmethod
-    def _checks_are_different(cls, checks: tuple[AnyCheck, ...]) -> tuple[AnyCheck, ...]:
-        names = [check.name for check in checks]
+    def _names_are_different(
+        cls, named: tuple[AnyCheck | Probe, ...], info: ValidationInfo
+    ) -> tuple[AnyCheck | Probe, ...]:
+        names = [one.name for one in named]
         if len(set(names)) != len(names):
-            raise ValueError(f"two checks share a name: {names}")
-        return checks
+            raise ValueError(f"two {info.field_name} share a name: {names}")
+        return named
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,7 @@ class Pack:
     top_k: int
     min_score: float
     checks: tuple[AnyCheck, ...]
+    probes: tuple[Probe, ...]
     folder: Path
     documents: Path | None
     train: Path | None
@@ -81,6 +93,7 @@ class Pack:
             top_k=facts.retrieval.top_k,
             min_score=facts.retrieval.min_score,
             checks=facts.checks,
+            probes=facts.probes,
             folder=folder,
             documents=_first_existing(folder, "documents", "documents.jsonl"),
             train=_first_existing(folder, "train.jsonl"),

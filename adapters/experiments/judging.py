@@ -1,9 +1,8 @@
 """A judge at work: what it has not judged yet is put to it, and what it says becomes feedback.
 
 Its metric is `judge:NAME`, from 0 to 1: a grade, or where all other arms are shadows the outcome of
-a comparison, which is made twice with the places changed; only who wins from both has won (Zheng et
-al. 2023, section 3.4). It reads what users wrote: the experiment's owner decides, by the judge's
-`url`, to whom that goes.
+a comparison from both places. It reads what users wrote: the experiment's owner decides, by the
+judge's `url`, to whom that goes.
 """
 
 import asyncio
@@ -11,29 +10,21 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import aiohttp
 
 from adapters.errors import EngineError
 from adapters.experiments.design import Experiment, Judge
-from adapters.experiments.judges.cases import Case, Given, keep, unjudged
-from adapters.experiments.judges.endpoint import PAUSES, JudgeEndpoint, Message
-from adapters.experiments.judges.prompts import (
-    Better,
-    again,
-    compare_prompt,
-    grade_prompt,
-    read_comparison,
-    read_grade,
-)
+from adapters.experiments.judges.cases import Case, keep, unjudged
+from adapters.experiments.judges.comparing import ask_for, compare
+from adapters.experiments.judges.endpoint import PAUSES, JudgeEndpoint
+from adapters.experiments.judges.prompts import Better, grade_prompt, read_grade
 from adapters.store import Store
 
 MOST = 200  # cases in one run
 _AT_ONCE = 4
 _GIVES_UP = 8  # failures in a row, without one answer between them
 _REFUSALS = frozenset({400, 413, 422})  # of one case: too long, against its rules
-_Word = TypeVar("_Word", float, Better)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,25 +157,11 @@ class _Bench:
         rubric, said = self._judge.rubric, case.conversation
         if case.shadow is None:
             prompt = grade_prompt(rubric, said, case.answer.text)
-            return await _word(endpoint, prompt, read_grade)
+            return await ask_for(read_grade, endpoint, prompt)
         if case.answer.text == case.shadow.text:
             return 0.5
-        preferred: list[Given | None] = []
-        for first, second in ((case.answer, case.shadow), (case.shadow, case.answer)):
-            prompt = compare_prompt(rubric, said, first.text, second.text)
-            better = await _word(endpoint, prompt, read_comparison)
-            if better is None:
-                return None
-            self._places.append(better)
-            preferred.append({Better.FIRST: first, Better.SECOND: second}.get(better))
-        one, other = preferred
-        return float(one is case.answer) if one is not None and one is other else 0.5
-
-
-async def _word(
-    endpoint: JudgeEndpoint, prompt: list[Message], read: Callable[[str], _Word | None]
-) -> _Word | None:
-    """What the judge says, asked once more where that cannot be read."""
-    reply = await endpoint.ask(prompt)
-    word = read(reply)
-    return word if word is not None else read(await endpoint.ask(again(prompt, reply)))
+        compared = await compare(endpoint, rubric, said, case.answer.text, case.shadow.text)
+        if compared is None:
+            return None
+        self._places += [compared.ahead, compared.behind]
+        return compared.value

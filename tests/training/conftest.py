@@ -52,7 +52,12 @@ def write_chat(path: Path, rows: Iterable[Row]) -> Path:
         json.dumps(
             {
                 "messages": [*row.messages, {"role": "assistant", "content": row.answer}],
-                "meta": {"task": row.task, "label": row.label, "unit": row.unit},
+                "meta": {
+                    "task": row.task,
+                    "label": row.label,
+                    "unit": row.unit,
+                    "slice": row.slice,
+                },
             }
         )
         for row in rows

@@ -92,21 +92,76 @@ def test_the_verb_prints_one_document(
     arguments = ["better", "--data", str(data), "--against", "tiny", "--url", url, "--json"]
     result = CliRunner().invoke(verb, arguments, obj=NO_SYSTEM)
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == {
+    document = json.loads(result.stdout)
+    speed = document.pop("speed")
+    assert {name: found["answer_tokens"] for name, found in speed.items()} == {
+        "better": 1.0,
+        "tiny": 1.0,
+    }
+    assert all(found["seconds"] >= found["answer_seconds"]["p50"] > 0 for found in speed.values())
+    leak = {"precision": 1.0, "recall": 0.8, "f1": 0.8889, "n": 10}
+    difference = {"score": 0.8, "difference": 0.0, "ci95": [-0.25, 0.25]}
+    assert document == {
         "model": "better",
         "n": 10,
-        "tasks": {"fault": {"n": 10, "metric": "exact_match", "score": 0.8, "stderr": 0.1333}},
+        "tasks": {
+            "fault": {
+                "n": 10,
+                "metric": "exact_match",
+                "score": 0.8,
+                "stderr": 0.1333,
+                "ci95": [0.4902, 0.9433],
+                "few": True,
+                "words_match": 0.8,
+                "characters": {"expected": 4.0, "answer": 3.7},
+                "labels": {"leak": leak},
+                "macro_f1": 0.8889,
+                "other_answers": 0.2,
+            }
+        },
         "score": 0.8,
         "errored": 1,
-        "against": {"tiny": {"score": 0.8, "difference": 0.0, "ci95": [0.0, 0.0]}},
+        "against": {
+            "tiny": difference | {"tasks": {"fault": {**difference, "p": 1.0, "p_holm": 1.0}}}
+        },
     }
+
+
+def test_the_verb_asks_no_more_rows_than_wanted(
+    asked: list[Row], url: str, engine: FakeVllm, tmp_path: Path
+) -> None:
+    rows = [*asked, *(replace(row, task="other") for row in asked[:3])]
+    data = write_chat(tmp_path / "eval.jsonl", rows)
+    arguments = ["tiny", "--data", str(data), "--url", url, "--rows", "4", "--json"]
+    result = CliRunner().invoke(verb, arguments, obj=NO_SYSTEM)
+    tasks = json.loads(result.stdout)["tasks"]
+    assert {name: task["n"] for name, task in tasks.items()} == {"fault": 4, "other": 3}
+    assert len(engine.seen) == 7
+
+
+def test_the_table_is_for_people(asked: list[Row], url: str, tmp_path: Path) -> None:
+    named = [replace(row, slice="a\x1b[2J" if i else "b") for i, row in enumerate(asked)]
+    data = write_chat(tmp_path / "eval.jsonl", named)
+    arguments = ["tiny", "--data", str(data), "--url", url, "--slices", "--robust"]
+    result = CliRunner().invoke(verb, arguments, obj=NO_SYSTEM)
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[0] == "tiny: 10 rows, 1 errored, score 0.800"
+    assert lines[1] == "fault exact_match 0.800 [0.490, 0.943] (10 rows, few)"
+    assert "words_match 0.800, macro_f1 0.889, other_answers 0.200" in lines
+    assert "fault slice a?[2J 0.778 [0.453, 0.937] (9 rows, few)" in lines
+    # Where the label stands in the question, it must not be written in capitals.
+    (case,) = (line for line in lines if line.startswith("case "))
+    assert case.startswith("case 0.000 → 0.000, difference +0.000 [")
+    assert case.endswith("(2 rows, 8 left out)")
+    assert "injection no row has this variant" in lines
 
 
 def test_the_verb_explains_what_is_wrong(url: str, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{}")
     arguments = ["tiny", "--data", str(tmp_path / "bad.jsonl"), "--url", url]
     bad = CliRunner().invoke(verb, arguments, obj=NO_SYSTEM)
-    assert bad.exit_code == 1
+    assert bad.exit_code == 2
     assert "bad.jsonl:1:" in bad.stderr and "Traceback" not in bad.stderr
     missing = CliRunner().invoke(verb, ["tiny", "--data", str(tmp_path / "none.jsonl")])
     assert missing.exit_code == 2

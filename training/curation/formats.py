@@ -70,7 +70,13 @@ def parse_example(line: Mapping[str, Any], *, origin: str, where: str) -> Row:
 
 def written(row: Row) -> str:
     """A row as a line that `read_examples` reads: chat for answers, TRL's for the other kinds."""
-    facts = {"task": row.task, "label": row.label, "unit": row.unit, "time": row.time}
+    facts = {
+        "task": row.task,
+        "label": row.label,
+        "unit": row.unit,
+        "time": row.time,
+        "slice": row.slice,
+    }
     meta = {name: value for name, value in facts.items() if value is not None}
     answer = _said(row.answer)
     line: dict[str, Any]

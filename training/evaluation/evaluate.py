@@ -4,18 +4,19 @@ Where the answers come from is the caller's business: a function from questions 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.errors import TooFewRows
-from training.evaluation.metrics import (
-    Metric,
-    details,
+from training.evaluation.intervals import (
+    FEW,
+    Interval,
     difference_interval,
-    metric_of,
-    score,
+    mean_interval,
     standard_error,
 )
+from training.evaluation.labels import LabelScores, label_scores
+from training.evaluation.metrics import Metric, details, fields, metric_of, score
 from training.rows import Message, Row
 
 # Characters a token stands for, at the least that matters: an expected answer is never cut short.
@@ -38,26 +39,77 @@ Answers = Callable[[Sequence[Question], Callable[[int, int], None]], list[str | 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """One task's scores, row by row; an error scores 0 and is counted."""
+    """One task's scores, row by row, and what they were given for; an error scores 0 and is
+    counted. `details` are means of the secondary scores."""
 
     metric: Metric
     values: tuple[float, ...]
     errored: int
     details: Mapping[str, float]
+    rows: tuple[Row, ...] = ()
+    answers: tuple[str | None, ...] = ()
+
+    @classmethod
+    def of(
+        cls, pairs: Sequence[tuple[Row, str | None]], metric: Metric | None = None
+    ) -> "TaskResult":
+        """Score one task's answers by its metric, or by the one that is given."""
+        chosen = metric or metric_of([row for row, _ in pairs])
+        return cls(
+            chosen,
+            tuple(0.0 if text is None else score(chosen, row.answer, text) for row, text in pairs),
+            sum(text is None for _, text in pairs),
+            _means([details(chosen, row.answer, text or "") for row, text in pairs]),
+            tuple(row for row, _ in pairs),
+            tuple(text for _, text in pairs),
+        )
 
     @property
     def score(self) -> float:
         return sum(self.values) / len(self.values)
 
+    @property
+    def ci95(self) -> Interval:
+        return mean_interval(self.values)
+
+    @property
+    def fields(self) -> dict[str, float]:
+        """Of JSON, how often each field is right among the rows that expect it."""
+        if self.metric is not Metric.JSON_MATCH:
+            return {}
+        pairs = zip(self.rows, self.answers, strict=True)
+        return _means([fields(row.answer, text or "") for row, text in pairs])
+
+    @property
+    def labels(self) -> LabelScores | None:
+        """Label by label, where every answer is a label."""
+        sorts = self.rows and all(row.label is not None for row in self.rows)
+        if self.metric is not Metric.EXACT_MATCH or not sorts:
+            return None
+        return label_scores([row.answer for row in self.rows], self.answers)
+
     def as_json(self) -> dict[str, Any]:
         """The task as the `evaluate` verb prints it."""
-        return {
+        document: dict[str, Any] = {
             "n": len(self.values),
             "metric": str(self.metric),
-            "score": round(self.score, 4),
-            "stderr": round(standard_error(self.values), 4),
-            **{name: round(value, 4) for name, value in self.details.items()},
+            "score": self.score,
+            "stderr": standard_error(self.values),
+            "ci95": self.ci95,
+            "few": len(self.values) < FEW,
+            **self.details,
         }
+        if self.rows:
+            lengths = {"expected": [row.answer for row in self.rows], "answer": self.answers}
+            document["characters"] = {
+                name: sum(len(text or "") for text in texts) / len(texts)
+                for name, texts in lengths.items()
+            }
+        if self.fields:
+            document["fields"] = self.fields
+        if (found := self.labels) is not None:
+            document |= asdict(found) | {"macro_f1": found.macro_f1}
+        return rounded(document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +118,11 @@ class Difference:
 
     score: float
     difference: float
-    ci95: tuple[float, float]
+    ci95: Interval
 
     def as_json(self) -> dict[str, Any]:
         """The comparison as the `evaluate` verb prints it."""
-        return {
-            "score": round(self.score, 4),
-            "difference": round(self.difference, 4),
-            "ci95": [round(bound, 4) for bound in self.ci95],
-        }
+        return rounded(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +143,15 @@ class Evaluation:
     @property
     def score(self) -> float:
         return sum(task.score for task in self.tasks.values()) / len(self.tasks)
+
+    @property
+    def answered(self) -> list[tuple[Row, str | None]]:
+        """Every row with its answer, task by task."""
+        return [
+            pair
+            for task in self.tasks.values()
+            for pair in zip(task.rows, task.answers, strict=True)
+        ]
 
     def against(self, other: "Evaluation", task: str | None = None) -> Difference:
         """The difference to another model's evaluation, over all tasks or on one."""
@@ -117,22 +174,6 @@ class Evaluation:
         }
 
 
-def evaluate(
-    model: str,
-    rows: Sequence[Row],
-    answers: Answers,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Evaluation:
-    """Ask every row's question and score the answers by task. Raises TooFewRows without rows."""
-    if not rows:
-        raise TooFewRows("there are no rows to evaluate on")
-    given = answers(questions(rows), on_progress)
-    by_task: dict[str, list[tuple[Row, str | None]]] = {}
-    for row, answer in zip(rows, given, strict=True):
-        by_task.setdefault(row.task, []).append((row, answer))
-    return Evaluation(model, {task: _score_task(pairs) for task, pairs in sorted(by_task.items())})
-
-
 def questions(rows: Sequence[Row]) -> list[Question]:
     """The rows' prompts, each with room for the longest expected answer of its task."""
     longest: dict[str, int] = {}
@@ -147,9 +188,67 @@ def questions(rows: Sequence[Row]) -> list[Question]:
     ]
 
 
-def _score_task(pairs: Sequence[tuple[Row, str | None]]) -> TaskResult:
-    metric = metric_of([row for row, _ in pairs])
-    values = tuple(0.0 if text is None else score(metric, row.answer, text) for row, text in pairs)
-    seconds = [details(metric, row.answer, text or "") for row, text in pairs]
-    means = {name: sum(item[name] for item in seconds) / len(seconds) for name in seconds[0]}
-    return TaskResult(metric, values, sum(text is None for _, text in pairs), means)
+def evaluate(
+    model: str,
+    rows: Sequence[Row],
+    answers: Answers,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ask: Callable[[Sequence[Row]], list[Question]] = questions,
+) -> Evaluation:
+    """Ask every row's question and score the answers by task. Raises TooFewRows without rows.
+
+    `ask` makes the questions, one per row in the same order.
+    """
+    if not rows:
+        raise TooFewRows("there are no rows to evaluate on")
+    return scored(model, rows, answers(ask(rows), on_progress))
+
+
+def ask_again(
+    original: Evaluation,
+    variants: Sequence[Row],
+    answers: Answers,
+    on_progress: Callable[[int, int], None],
+) -> list[str | None]:
+    """Answers to variants of evaluated rows, with the room that these had."""
+    rows = [row for row, _ in original.answered]
+    return answers(questions([*rows, *variants])[len(rows) :], on_progress)
+
+
+def scored(
+    model: str,
+    rows: Sequence[Row],
+    answers: Sequence[str | None],
+    metrics: Mapping[str, Metric] | None = None,
+) -> Evaluation:
+    """Score answers that are there already, by the tasks' own metrics or by the given ones."""
+    by_task: dict[str, list[tuple[Row, str | None]]] = {}
+    for row, answer in zip(rows, answers, strict=True):
+        by_task.setdefault(row.task, []).append((row, answer))
+    tasks = {
+        name: TaskResult.of(pairs, (metrics or {}).get(name))
+        for name, pairs in sorted(by_task.items())
+    }
+    return Evaluation(model, tasks)
+
+
+def rounded(document: dict[str, Any]) -> dict[str, Any]:
+    """A JSON document with its fractions to four places."""
+    return {key: _rounded(value) for key, value in document.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return rounded(value)
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _means(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of every name, over those that have it."""
+    collected: dict[str, list[float]] = {}
+    for item in found:
+        for name, value in item.items():
+            collected.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in collected.items()}

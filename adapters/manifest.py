@@ -16,6 +16,7 @@ from adapters.files import MAX_FILES, check_files, check_name, file_digest, read
 from adapters.lora import CONFIG, WEIGHTS, check_adapter
 
 MANIFEST = "manifest.json"
+CARD = "README.md"
 MAX_MANIFEST_BYTES = 4 * 2**20
 DOMAIN_PATTERN = r"[a-z][a-z0-9_-]{0,31}"
 VERSION_PATTERN = rf"^{DOMAIN_PATTERN}--v[0-9]{{1,9}}-[0-9a-f]{{8}}$"
@@ -35,8 +36,47 @@ class Metric(BaseModel):
     ci95: tuple[float, float]
 
 
+class Comparison(BaseModel):
+    """A candidate and a rival on the same rows of a task, with the 95 % interval of their
+    difference; `p_better` is corrected for the number of tasks, `p_worse` is not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rival: str
+    task: str
+    metric: str
+    n: int
+    score: float
+    rival_score: float
+    ci95: tuple[float, float]
+    p_better: float
+    p_worse: float
+
+
+class Capability(BaseModel):
+    """What a candidate kept of something that the base model can do and that is not its domain."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    metric: str
+    n: int
+    score: float
+    base_score: float
+    ci95: tuple[float, float]
+    retention: Literal["kept", "lost", "unsure", "unprotected"]
+
+
 class TrainingFacts(BaseModel):
-    """What training knows about a candidate before it has a version name."""
+    """What training knows about a candidate before it has a version name.
+
+    Args:
+        metrics: against the plain base model; `comparisons` are those against every rival.
+        learned_from: digests of the rows that it was trained on and validated by.
+        settings: of the training, all of them.
+        environment: versions of libraries, processor threads, device: what bits depend on.
+        gate: what the verdict was reached by beside the figures: limits, prompts, leaks.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,7 +91,13 @@ class TrainingFacts(BaseModel):
     parent_version: str | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     seeds: dict[str, int] = Field(default_factory=dict)
+    learned_from: dict[str, str] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, Any] = Field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    capabilities: tuple[Capability, ...] = ()
+    gate: dict[str, Any] = Field(default_factory=dict)
     verdict: Literal["pass", "fail", "inconclusive", "invalid", "unjudged"] = "unjudged"
     verdict_reason: str = ""
     code_version: str = ""

@@ -13,7 +13,7 @@ from adapters.cli import Workspace, as_json, show_json, show_table
 from adapters.errors import AdapterError, CorruptAdapter
 from adapters.files import file_digest
 from adapters.lora import check_adapter, read_modules
-from adapters.manifest import Manifest, TrainingFacts, config_hash
+from adapters.manifest import CARD, Manifest, TrainingFacts, config_hash
 from adapters.registry import Aliases, Registry, Version
 from adapters.store import Store
 
@@ -54,12 +54,16 @@ def list_versions(workspace: Workspace, domain: str | None, as_json: bool) -> No
 
 @adapters.command()
 @click.argument("version")
+@click.option("--card", is_flag=True, help="Its model card, in Markdown, and nothing else.")
 @as_json
 @click.pass_obj
-def show(workspace: Workspace, version: str, as_json: bool) -> None:
+def show(workspace: Workspace, version: str, card: bool, as_json: bool) -> None:
     """A version's manifest, and the moves of its domain."""
     registry = _registry(workspace)
     found = registry.version(version)
+    if card:
+        click.echo(_card(registry, found), nl=False)
+        return
     history = registry.history(found.manifest.domain)
     if as_json:
         show_json(
@@ -182,6 +186,15 @@ def retire(workspace: Workspace, version: str, reason: str) -> None:
 
 def _registry(workspace: Workspace) -> Registry:
     return Registry(Store(workspace.store_url), workspace.versions)
+
+
+def _card(registry: Registry, version: Version) -> str:
+    """The card that training left among a version's files, without control characters."""
+    if CARD not in version.manifest.files:
+        raise click.ClickException(f"{version.name} has no {CARD}: it was trained elsewhere")
+    registry.obtain(version)
+    text = (version.folder / CARD).read_text(encoding="utf-8", errors="replace")
+    return "".join(sign for sign in text if sign.isprintable() or sign == "\n")
 
 
 def _states(states: dict[str, list[dict[str, str]]] | None, version: str) -> str:

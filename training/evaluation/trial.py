@@ -1,63 +1,192 @@
-"""A candidate and its rivals answer the same held-out questions, and the gate judges."""
+"""A candidate and its rivals answer the same held-out questions, and the gate judges.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+The rivals are the base model, the base model with the prompt that suits it best, and the champion.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from adapters.registry import Aliases, Registry
-from training.evaluation.evaluate import Evaluation, evaluate
-from training.evaluation.gate import Judgement, judge
+from training.curation.curate import digest
+from training.curation.split import Split, leaked
+from training.evaluation.capabilities import read_protected
+from training.evaluation.evaluate import Answers, Evaluation, Question, evaluate, questions
+from training.evaluation.gate import Criteria, Evidence, Judgement, judge
 from training.evaluation.inprocess import BASE, InProcess
+from training.evaluation.likelihood import Likelihood
+from training.evaluation.sampling import sample
 from training.progress import Reporter
+from training.prompting.choose import best_prompt, candidates
+from training.prompting.passages import Passages
+from training.prompting.prompt import Way
 from training.rows import Row
 
 CANDIDATE = "candidate"
 
+Ask = Callable[[Sequence[Row]], list[Question]]
+_Contestant = tuple[str, Answers, Ask]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSettings:
+    """What is asked, and how much of it: where there are more rows, chance draws by `seed`.
+
+    Args:
+        rows: of each task.
+        prompt_rows: of each task of the validation part, by which the base model's prompt is
+            chosen.
+        protected_rows: of each capability.
+        protect: files of rows that must not be forgotten; none for the shipped ones.
+    """
+
+    rows: int = 300
+    prompt_rows: int = 20
+    protected_rows: int = 40
+    protect: tuple[Path, ...] = ()
+    criteria: Criteria = Criteria()
+    seed: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What the candidate and its rivals scored, and the verdict. The first rival is the base."""
+    """What the candidate and its rivals scored, and the verdict. The first rival is the base.
+
+    `protected` is the candidate and the base on what is not to be forgotten; `conditions` is what
+    else the verdict rests on, for the manifest.
+    """
 
     candidate: Evaluation
     rivals: tuple[Evaluation, ...]
+    protected: tuple[Evaluation, Evaluation]
+    champion: str | None
     judgement: Judgement
+    conditions: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """The candidate's evaluation, and how it differs from each rival's by task."""
+        """The candidate's evaluation, how it differs from each rival's by task, and what it kept of
+        each capability."""
         differences = {
             rival.model: {
                 task: self.candidate.against(rival, task).as_json() for task in self.candidate.tasks
             }
             for rival in self.rivals
         }
-        return self.candidate.as_json(self.rivals) | {"tasks_against": differences}
+        capabilities = {
+            one.task: asdict(one) | {"retention": str(found)}
+            for one, found in self.judgement.capabilities
+        }
+        return self.candidate.as_json(self.rivals) | {
+            "tasks_against": differences,
+            "capabilities": capabilities,
+            "gate": self.conditions,
+        }
 
 
 def hold_trial(
     domain: str,
     base_model: Path,
     adapter: Path,
-    test: Sequence[Row],
+    parts: Split,
     registry: Registry,
     reporter: Reporter,
+    *,
+    passages: Passages | None = None,
+    settings: TrialSettings = TrialSettings(),
 ) -> Trial:
-    """Try the adapter against the base model, and against the domain's champion if there is one."""
+    """Try the adapter on the test part against the base model, as it is and as it is best asked,
+    and against the domain's champion if there is one.
+
+    Raises:
+        DataError: a file of `settings.protect` cannot be used.
+    """
+    test = sample(parts.test, settings.rows, settings.seed)
+    guarded = sample(read_protected(settings.protect), settings.protected_rows, settings.seed)
     models = InProcess(base_model)
     models.load(CANDIDATE, adapter)
-    names = [CANDIDATE, BASE]
+    mine, base = models.answers(CANDIDATE), models.answers(BASE)
+    contestants: list[_Contestant] = [(CANDIDATE, mine, questions), (BASE, base, questions)]
+    if champion := _load_champion(domain, models, registry):
+        contestants.append((champion, models.answers(champion), questions))
+    tested = {row.task for row in test}
+    reporter.stage("choose the base model's prompt")
+    prompt = best_prompt(
+        base,
+        candidates(parts.train, passages),
+        [row for row in parts.validation if row.task in tested],
+        lambda done, total: reporter.advance(done, total, {}),
+        rows=settings.prompt_rows,
+        seed=settings.seed,
+    )
+    if prompt.way is not Way.PLAIN:
+        contestants.append((f"{BASE} with {prompt.name}", base, prompt.apply))
+    reporter.stage("evaluate")
+    exam = _Exam(reporter, len(contestants) * len(test) + 2 * len(guarded))
+    candidate, *rivals = (exam(name, test, answers, ask) for name, answers, ask in contestants)
+    protected = exam(CANDIDATE, guarded, mine), exam(BASE, guarded, base)
+    leaks = _leaks(parts, guarded)
+    evidence = Evidence(candidate, tuple(rivals), protected, leaks)
+    conditions = {
+        "criteria": asdict(settings.criteria),
+        "rows_per_task": settings.rows,
+        "rows_per_capability": settings.protected_rows,
+        "seed": settings.seed,
+        "best_prompt": prompt.name,
+        "index": None if passages is None else passages.version,
+        "protected_digest": digest(guarded),
+        "leaked": leaks,
+        "loss_per_token": _losses(models, guarded),
+    }
+    judgement = judge(evidence, settings.criteria)
+    return Trial(candidate, tuple(rivals), protected, champion, judgement, conditions)
+
+
+def _load_champion(domain: str, models: InProcess, registry: Registry) -> str | None:
     champion = registry.aliases().get(domain, Aliases()).champion
     if champion is not None:
-        rival = registry.version(champion)
-        registry.obtain(rival)
-        models.load(champion, rival.folder)
-        names.append(champion)
-    results = []
-    for index, name in enumerate(names):
+        version = registry.version(champion)
+        registry.obtain(version)
+        models.load(champion, version.folder)
+    return champion
 
-        def advance(done: int, total: int, before: int = index) -> None:
-            reporter.advance(before * total + done, len(names) * total, {})
 
-        results.append(evaluate(name, test, models.answers(name), advance))
-    candidate, rivals = results[0], tuple(results[1:])
-    return Trial(candidate, rivals, judge(candidate, rivals))
+def _leaks(parts: Split, guarded: Sequence[Row]) -> dict[str, int]:
+    """Rows of the test part and of each capability that are near-copies of what was learned, though
+    curation has removed these: counted once more on what is asked."""
+    seen = (*parts.train, *parts.validation)
+    names = sorted({row.task for row in guarded})
+    return {"the test part": leaked(seen, parts.test)} | {
+        name: leaked(seen, [row for row in guarded if row.task == name]) for name in names
+    }
+
+
+def _losses(models: InProcess, guarded: Sequence[Row]) -> dict[str, dict[str, float | None]]:
+    """Mean loss of the expected answers' tokens, in nats, by capability: not judged, but it moves
+    before answers do."""
+    found: dict[str, dict[str, float | None]] = {}
+    for model in (CANDIDATE, BASE):
+        losses = models.losses(model, guarded)
+        for name in sorted({row.task for row in guarded}):
+            some = (one for row, one in zip(guarded, losses, strict=True) if row.task == name)
+            found.setdefault(name, {})[model] = Likelihood(tuple(some)).as_json()["loss"]
+    return found
+
+
+class _Exam:
+    """Asks models in turn, with one progress bar over all of them."""
+
+    def __init__(self, reporter: Reporter, total: int) -> None:
+        self._reporter, self._total, self._done = reporter, total, 0
+
+    def __call__(
+        self, name: str, rows: Sequence[Row], answers: Answers, ask: Ask = questions
+    ) -> Evaluation:
+        before = self._done
+
+        def advance(done: int, total: int) -> None:
+            self._reporter.advance(before + done, self._total, {})
+
+        result = evaluate(name, rows, answers, advance, ask)
+        self._done += len(rows)
+        return result

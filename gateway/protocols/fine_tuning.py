@@ -19,7 +19,12 @@ from pydantic import (
 from adapters.job import Event, TrainingJob, TrainingRequest
 from adapters.uploads import Upload
 
-_METHODS: dict[str, Literal["sft", "dpo"]] = {"supervised": "sft", "dpo": "dpo"}
+# `kto` is ours: OpenAI has no method for answers with a thumb.
+_METHODS: dict[str, Literal["sft", "dpo", "kto"]] = {
+    "supervised": "sft",
+    "dpo": "dpo",
+    "kto": "kto",
+}
 _NAMES = {ours: theirs for theirs, ours in _METHODS.items()}
 
 
@@ -48,8 +53,8 @@ class Hyperparameters(_Group):
     ] = None
 
 
-class DpoHyperparameters(Hyperparameters):
-    """Those of DPO."""
+class PreferenceHyperparameters(Hyperparameters):
+    """Those of DPO and KTO."""
 
     beta: Annotated[
         Annotated[StrictFloat, Field(gt=0, le=10, allow_inf_nan=False)] | None, _Auto
@@ -60,20 +65,21 @@ class Supervised(_Group):
     hyperparameters: Hyperparameters = Hyperparameters()
 
 
-class Dpo(_Group):
-    hyperparameters: DpoHyperparameters = DpoHyperparameters()
+class Preference(_Group):
+    hyperparameters: PreferenceHyperparameters = PreferenceHyperparameters()
 
 
 class Method(_Group):
     """How to train."""
 
-    type: Literal["supervised", "dpo"]
+    type: Literal["supervised", "dpo", "kto"]
     supervised: Supervised | None = None
-    dpo: Dpo | None = None
+    dpo: Preference | None = None
+    kto: Preference | None = None
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        chosen = self.supervised if self.type == "supervised" else self.dpo
+        chosen: Supervised | Preference | None = getattr(self, self.type)
         return Hyperparameters() if chosen is None else chosen.hyperparameters
 
 
@@ -107,7 +113,7 @@ class NewJob(_Group):
             epochs=chosen.n_epochs,
             batch_size=chosen.batch_size,
             learning_rate_multiplier=chosen.learning_rate_multiplier,
-            beta=chosen.beta if isinstance(chosen, DpoHyperparameters) else None,
+            beta=chosen.beta if isinstance(chosen, PreferenceHyperparameters) else None,
             seed=seed if self.seed is None else self.seed,
             suffix=self.suffix,
             metadata=self.metadata or {},
@@ -139,7 +145,7 @@ def job_object(job: TrainingJob) -> dict[str, Any]:
         "learning_rate_multiplier": asked.learning_rate_multiplier or "auto",
     }
     kind = _NAMES[asked.method]
-    own = chosen | ({"beta": asked.beta or "auto"} if kind == "dpo" else {})
+    own = chosen | ({} if kind == "supervised" else {"beta": asked.beta or "auto"})
     return {
         "id": job.id,
         "object": "fine_tuning.job",

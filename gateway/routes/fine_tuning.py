@@ -29,7 +29,7 @@ _After = Annotated[str | None, Query(max_length=64)]
 _TOLD = (EventKind.MESSAGE, EventKind.METRICS)
 _RETRY_SECONDS = 60
 # What a method learns from, as uploads count it.
-_NEEDS = {"sft": "sft", "dpo": "preference"}
+_NEEDS = {"sft": "sft", "dpo": "preference", "kto": "kto"}
 
 
 @api.post("")
@@ -127,9 +127,10 @@ def _created(parts: Parts, caller: Caller, body: NewJob) -> TrainingJob:
         minutes=settings.job_minutes,
         challenge=caller.role is Role.ADMIN,
     )
-    _check_file(parts, caller, "training_file", body.training_file, _NEEDS[request.method])
+    needed = _NEEDS[request.method]
+    _check_file(parts, caller, "training_file", body.training_file, needed)
     if body.validation_file is not None:
-        _check_file(parts, caller, "validation_file", body.validation_file, "sft")
+        _check_file(parts, caller, "validation_file", body.validation_file, "sft", needed)
     if parts.jobs.open_jobs(caller.key) >= settings.jobs_per_key:
         raise RateLimited(
             f"key {caller.key} has {settings.jobs_per_key} open jobs (training.jobs_per_key); "
@@ -161,11 +162,12 @@ def _domain(catalog: Catalog, body: NewJob) -> str:
     return body.suffix
 
 
-def _check_file(parts: Parts, caller: Caller, param: str, name: str, kind: str) -> Upload:
+def _check_file(parts: Parts, caller: Caller, param: str, name: str, *kinds: str) -> Upload:
     found = parts.uploads.upload(name, whose(caller))
-    if not found.examples.get(kind):
+    if not any(found.examples.get(kind) for kind in kinds):
         held = ", ".join(f"{n} {one}" for one, n in found.examples.items())
-        raise BadRequest(f"{param}: {found.id} holds no {kind} examples, but {held}", param=param)
+        wanted = " or ".join(dict.fromkeys(kinds))
+        raise BadRequest(f"{param}: {found.id} holds no {wanted} examples, but {held}", param=param)
     return found
 
 

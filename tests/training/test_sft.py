@@ -41,6 +41,8 @@ class Workspace:
     state: Path
     base_model: Path
     packs: tuple[Path, ...]
+    protect: tuple[Path, ...] = ()
+    opted_out: tuple[str, ...] = ()
     artifacts: Path = field(init=False)
     versions: Artifacts = field(init=False)
     store_url: str = field(init=False)
@@ -122,6 +124,7 @@ def test_a_run_learns_is_evaluated_and_registered(
     write_chat(pack / "eval.jsonl", read_chat(pack / "train.jsonl")[:24])
     workspace = Workspace(tmp_path / "state", base_model, (pack,))
     options = ["boiler", "--epochs", "3", "--rank", "8", "--seed", "1", "--promote", "--json"]
+    options += ["--protect", str(pack / "eval.jsonl")]
     outcome = CliRunner().invoke(verb, options, obj=workspace)
     assert outcome.exit_code == 0, outcome.output
     result = json.loads(outcome.stdout)

@@ -7,10 +7,12 @@ are left out here.
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -19,7 +21,9 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import DynamicCache
 from trl.trainer.sft_trainer import SFTTrainer
 
+from training.learning.checkpoints import admit, aside
 from training.learning.encoding import IGNORED, Encoded
+from training.learning.parallel import average_gradients, first, share, total
 
 # A shorter shared beginning is not worth a forward pass of its own.
 SHORTEST_SHARED_PREFIX = 16
@@ -108,10 +112,21 @@ def shared_prefix(rows: Sequence[Encoded]) -> int:
 
 
 class AnswerTrainer(SFTTrainer):
-    """SFTTrainer on `Encoded` rows, whose learning rate ends with the steps or with the time."""
+    """SFTTrainer on `Encoded` rows, whose learning rate ends with the steps or with the time.
 
-    def __init__(self, *, seconds: float | None, seed: int, **arguments: Any) -> None:
-        self.seconds, self._order_seed = seconds, seed
+    A batch is the same however many processes share it. `keep` adds to each checkpoint's folder
+    what is to be remembered beside the trainer's own state.
+    """
+
+    def __init__(
+        self,
+        *,
+        seconds: float | None,
+        seed: int,
+        keep: Callable[[Path], None] = lambda folder: None,
+        **arguments: Any,
+    ) -> None:
+        self.seconds, self._order_seed, self._keep = seconds, seed, keep
         self._started = time.monotonic()
         self.rows_seen = 0
         self.tokens_seen = 0
@@ -123,12 +138,13 @@ class AnswerTrainer(SFTTrainer):
         """Seconds since training began."""
         return time.monotonic() - self._started
 
-    def start_clock(self) -> None:
-        """Count the time budget from now."""
-        self._started = time.monotonic()
+    def start_clock(self, spent: float = 0.0) -> None:
+        """Count the time budget from now, of which so many seconds are spent."""
+        self._started = time.monotonic() - spent
 
     def take_exact_share(self) -> float:
-        """Share of validated rows whose every answer token is the likeliest, since the last call.
+        """Share of validated rows that were right, since the last call: whose every answer token is
+        the likeliest.
 
         That is what greedy decoding would get right, without the cost of decoding.
         """
@@ -150,10 +166,38 @@ class AnswerTrainer(SFTTrainer):
         loader: DataLoader[Any] = DataLoader(
             rows,
             batch_sampler=batches,
-            collate_fn=self.data_collator,
+            collate_fn=self._collate,
         )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        # `_collate` deals out rows; by itself, accelerate would deal out whole batches.
+        prepared: DataLoader[Any] = prepare_data_loader(
+            loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
+        )
         return prepared
+
+    def _collate(self, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """This process's share of a batch, with the rows and tokens of the whole."""
+        part = share(lines, self.accelerator.process_index, self.accelerator.num_processes)
+        tokens = sum(map(self._length, lines))
+        return {**self.data_collator(part), "rows": len(lines), "tokens": tokens}
+
+    def _length(self, line: Mapping[str, Any]) -> int:
+        return len(line["input_ids"])
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """None: TRL writes one beside every checkpoint."""
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write it aside, and move it into its place when it is whole."""
+        super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
+        name, folder = f"checkpoint-{self.state.global_step}", Path(str(self.args.output_dir))
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            self._keep(aside(folder) / name)
+            admit(folder, name)
+        self.accelerator.wait_for_everyone()
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(aside(Path(str(self.args.output_dir))))
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
         """Linear warm-up and linear decay to zero, over the steps or the time budget.
@@ -166,11 +210,22 @@ class AnswerTrainer(SFTTrainer):
         def rate(step: int) -> float:
             done = step / max(1, num_training_steps)
             if self.seconds is not None:
-                done = max(done, self.elapsed / max(self.seconds, 1e-9))
+                spent = self.elapsed / max(self.seconds, 1e-9)
+                done = max(done, first(spent, self.accelerator.device))
             return float(min((step + 1) / warmup, 1.0) * max(0.0, 1.0 - done))
 
         self.lr_scheduler = LambdaLR(optimizer or self.optimizer, rate)  # type: ignore[arg-type]  # made before
         return self.lr_scheduler
+
+    def training_step(self, model: nn.Module, *arguments: Any, **named: Any) -> Tensor:
+        """Forward and backward, with the gradients of all processes.
+
+        The loss goes past the forward of the wrapped model, where DistributedDataParallel would
+        begin to exchange them.
+        """
+        loss: Tensor = super().training_step(model, *arguments, **named)  # type: ignore[no-untyped-call]
+        average_gradients(model.parameters())
+        return loss
 
     def compute_loss(
         self,
@@ -179,25 +234,40 @@ class AnswerTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Mean negative log-likelihood of the answer tokens."""
-        if self.accelerator.num_processes > 1:
-            # Only the wrapped model's own forward exchanges gradients: TRL's loss goes through it.
-            plain = {name: value for name, value in inputs.items() if name != "shared"}
-            return super().compute_loss(model, plain, return_outputs, num_items_in_batch)  # type: ignore[no-untyped-call]
+        """Mean negative log-likelihood of the answer tokens; while training, this process's part of
+        it times the number of processes, as their mean is taken."""
         labels = inputs["labels"]
-        if model.training:
-            self.rows_seen += labels.size(0)
-            self.tokens_seen += int(inputs["attention_mask"].sum())
         base = self.accelerator.unwrap_model(model).get_base_model()
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.args.bf16):
             logits, expected = answer_logits(base, inputs)
+        loss = cross_entropy(logits.float(), expected, reduction="sum")
         if not model.training:
-            rows = (labels[:, 1:] != IGNORED).nonzero()[:, 0]
-            wrong = rows[logits.argmax(-1) != expected].unique()
-            self._validated += labels.size(0)
-            self._exact += labels.size(0) - wrong.numel()
-        total = cross_entropy(logits.float(), expected, reduction="sum")
-        return total / (expected.numel() if num_items_in_batch is None else num_items_in_batch)
+            rows = answer_rows(labels)
+            asked, wrong = torch.unique(rows), torch.unique(rows[logits.argmax(-1) != expected])
+            right = asked.numel() - wrong.numel()
+            return self._validated_loss(loss, expected.numel(), right, asked.numel())
+        self._count(inputs)
+        processes = self.accelerator.num_processes
+        tokens = expected.numel() if num_items_in_batch is None else num_items_in_batch
+        return loss * processes / tokens
+
+    def _count(self, inputs: Mapping[str, Any]) -> None:
+        self.rows_seen += inputs["rows"]
+        self.tokens_seen += inputs["tokens"]
+
+    def _validated_loss(self, loss: Tensor, terms: int, right: int, asked: int) -> Tensor:
+        """Count the rows that are right; the mean of the `terms` that the loss is the sum of, on
+        all processes."""
+        counts = [loss.item(), terms, right, asked]
+        figures = total(torch.tensor(counts, dtype=torch.float64, device=loss.device))
+        self._validated += int(figures[3])
+        self._exact += int(figures[2])
+        return figures[0] / figures[1]
+
+
+def answer_rows(labels: Tensor) -> Tensor:
+    """The row of each position that has a label, in the order of `answer_logits`."""
+    return (labels[:, 1:] != IGNORED).nonzero()[:, 0]
 
 
 def answer_logits(model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:

@@ -16,14 +16,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.json import decode
 
 from adapters.artifacts import Artifacts
 from adapters.errors import AdapterError, ArtifactsUnavailable, StoreUnavailable
-from adapters.job import JobError, TrainingJob
+from adapters.job import JobError, TrainingJob, TrainingRequest
 from adapters.jobs import JobBook
 from adapters.registry import Registry
 from adapters.store import Store
@@ -32,6 +32,9 @@ from training.errors import DataError, EndpointError, Leaked, RunFailed, TooFewR
 from training.evaluation.gate import Verdict
 from training.service.diary import Diary, Stopped
 from training.service.queue import Queue
+
+if TYPE_CHECKING:
+    from training.learning.sft import SftSettings
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,9 @@ class Order(Struct, frozen=True):
     packs: tuple[str, ...]
     threads: int | None = None
     minutes: float | None = None
+    protect: tuple[str, ...] = ()
+    encoder: str | None = None
+    opted_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +90,18 @@ class Outcome:
     @classmethod
     def of(cls, document: dict[str, Any]) -> "Outcome":
         """From `Result.as_json()`."""
-        run = document["training"]
-        seconds = run["rows"] / max(run["rows_per_second"], 1e-9)
+        last = document["training"]
+        runs = [run for run in (last.get("before"), last) if run is not None]
         return cls(
             version=document["version"],
             verdict=Verdict(document["verdict"]),
             reason=document["reason"],
-            tokens=round(run["tokens_per_second"] * seconds),
+            tokens=round(sum(map(_tokens, runs))),
         )
+
+
+def _tokens(run: dict[str, Any]) -> float:
+    return float(run["tokens_per_second"] * run["rows"] / max(run["rows_per_second"], 1e-9))
 
 
 def attempt(order: Order, store: Store, unwanted: Callable[[], bool]) -> None:
@@ -123,24 +133,15 @@ def attempt(order: Order, store: Store, unwanted: Callable[[], bool]) -> None:
 
 def _run(job: TrainingJob, order: Order, store: Store, folder: Path, diary: Diary) -> Outcome:
     # Here, as it brings PyTorch: a machine without it can still say so.
-    from training.learning.sft import SftSettings
+    from training.evaluation.trial import TrialSettings
     from training.run import Job, run
 
     asked = job.request
-    if asked.method != "sft":
-        raise TrainingError(f"the method {asked.method} cannot be trained yet; use supervised")
     uploads = Uploads(store, order.artifacts, Path(order.cache))
 
     def fetched(upload: str | None) -> Path | None:
         return None if upload is None else uploads.path(uploads.upload(upload))
 
-    settings = SftSettings(seed=asked.seed, minutes=_shorter(asked.minutes, order.minutes))
-    settings = replace(
-        settings,
-        epochs=asked.epochs or settings.epochs,
-        batch_size=asked.batch_size or settings.batch_size,
-        learning_rate=settings.learning_rate * (asked.learning_rate_multiplier or 1.0),
-    )
     registry = Registry(store, Artifacts(order.artifacts, Path(order.cache)))
     wanted = Job(
         domain=asked.domain,
@@ -151,12 +152,31 @@ def _run(job: TrainingJob, order: Order, store: Store, folder: Path, diary: Diar
         validation=fetched(asked.validation_file),
         from_log=asked.from_log,
         indexes=Path(order.indexes),
+        encoder=None if order.encoder is None else Path(order.encoder),
+        opted_out=order.opted_out,
         challenge=asked.challenge,
         resume=folder.exists(),
         threads=order.threads,
-        settings=settings,
+        settings=_settings(asked, order),
+        trial=TrialSettings(protect=tuple(map(Path, order.protect))),
     )
     return Outcome.of(run(wanted, store, registry, diary).as_json())
+
+
+def _settings(asked: TrainingRequest, order: Order) -> "SftSettings":
+    from training.learning.sft import RATES, SftSettings  # PyTorch again
+
+    settings = SftSettings(
+        method=asked.method, seed=asked.seed, minutes=_shorter(asked.minutes, order.minutes)
+    )
+    rate = getattr(settings, RATES[asked.method]) * (asked.learning_rate_multiplier or 1.0)
+    return replace(
+        settings,
+        epochs=asked.epochs or settings.epochs,
+        batch_size=asked.batch_size or settings.batch_size,
+        beta=asked.beta or settings.beta,
+        **{RATES[asked.method]: rate},
+    )
 
 
 def _before(folder: Path) -> Outcome | None:

@@ -1,11 +1,15 @@
 """The settings under `[training]`: what trains by itself, when, and how much may be asked for."""
 
 from datetime import datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Self
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from adapters.experiments.design import DEFAULT_STAGES
+from adapters.experiments.measures import MetricName
+from adapters.experiments.plan import Plan
 from gateway.router_settings import Group
 
 
@@ -50,6 +54,43 @@ class TriggerSettings(Group):
     domains: tuple[str, ...] = Field((), description="Domains that are watched; none for all.")
 
 
+class RolloutSettings(Group):
+    """What `adapters.experiments.plan.Plan` takes."""
+
+    automatic: bool = Field(
+        True,
+        description="A triggered run's version gets a rollout by itself, once the gate passed it.",
+    )
+    metric: MetricName = Field(
+        "thumb", description="Metric that decides, such as feedback's `thumb`."
+    )
+    minimum_effect: float = Field(
+        0.05, gt=0, description="Difference in the metric that counts as better."
+    )
+    margin: float | None = Field(
+        None,
+        gt=0,
+        description="Instead: enough is that the version is not worse by more than this.",
+    )
+    stages: tuple[float, ...] = Field(
+        DEFAULT_STAGES, description="Percent of the domain's traffic, one after another."
+    )
+    stage_units: int = Field(100, ge=1, description="Units of a stage at the least.")
+    stage_hours: float = Field(1.0, ge=0, description="Hours of a stage at the least.")
+    days: float = Field(14.0, gt=0, description="After which it ends, decided or not.")
+    cooldown_hours: float = Field(
+        24.0, ge=0, description="How long the domain gets no other after a rollback."
+    )
+    approval: bool = Field(
+        False, description="A person has to agree before the version becomes champion."
+    )
+
+    @model_validator(mode="after")
+    def _makes_an_experiment(self) -> Self:
+        Plan(**self.model_dump()).experiment("domain", None, "domain--v1-00000000")
+        return self
+
+
 class TrainingSettings(Group):
     """Everything under `[training]`."""
 
@@ -60,6 +101,11 @@ class TrainingSettings(Group):
     worker: bool = Field(
         True,
         description="`turnout up` works on the queue; false where `turnout jobs work` runs.",
+    )
+    protect: tuple[Path, ...] = Field(
+        (),
+        description="JSONL chat files of what no adapter may forget, by task; none: a small set of "
+        "arithmetic, instructions and common knowledge.",
     )
     job_minutes: float = Field(
         60, gt=0, description="Most that the training of a job over HTTP may take."
@@ -73,4 +119,8 @@ class TrainingSettings(Group):
     key_bytes: int = Field(
         2**30, ge=1024, description="Most that the uploads of a key may hold together."
     )
+    opted_out: tuple[str, ...] = Field(
+        (), description="Ids of keys (`turnout keys list`) whose answers are never trained on."
+    )
     triggers: TriggerSettings = TriggerSettings()
+    rollout: RolloutSettings = RolloutSettings()

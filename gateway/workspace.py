@@ -65,6 +65,21 @@ class Workspace:
         return {**training.triggers.model_dump(), "minutes": training.minutes}
 
     @property
+    def rollout(self) -> Mapping[str, Any]:
+        """How a challenger of a triggered run is tried."""
+        return self.settings.training.rollout.model_dump()
+
+    @property
+    def opted_out(self) -> tuple[str, ...]:
+        """Keys whose answers are never trained on."""
+        return self.settings.training.opted_out
+
+    @property
+    def protect(self) -> tuple[Path, ...]:
+        """Chat files of what adapters may not forget."""
+        return self.settings.training.protect
+
+    @property
     def versions(self) -> Artifacts:
         return self.settings.versions
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from scipy.stats import chi2
 
-from router.decision import Decision
+from router.decision import Decision, Impression
 from router.errors import ArtefactError
 from router.features import words_of
-from router.reference import Bins, Reference, Signal, Window, stability_index
+from router.reference import Bins, Reference, Signal, Window, reference_of, stability_index
 from router.router import Router
 
 # The customary limits of the index (Siddiqi, "Credit Risk Scorecards", 2006).
@@ -156,6 +156,23 @@ def drift_of(
         words=_unknown_words(router, texts),
         queries=tuple(text for text, _ in least_sure[:MOST_QUERIES]),
     )
+
+
+def most_moved(router: Router, then: Sequence[str], now: Sequence[str]) -> float:
+    """The largest index, 0 if none is beyond noise, between two sets of texts as `router` sees
+    them; neither may be without words."""
+    before, after = (_impressions(router, texts) for texts in (then, now))
+    reference = reference_of(before, router.labels)
+    window = Window(reference, size=len(after))
+    for impression in after:
+        window.add(impression)
+    shifts = (_shift(reference, signal, window.counts[signal]) for signal in Signal)
+    return max((s.index for s in shifts if s.index > s.noise), default=0.0)
+
+
+def _impressions(router: Router, texts: Sequence[str]) -> list[Impression]:
+    found = (router.decide(text).impression for text in texts)
+    return [impression for impression in found if impression is not None]
 
 
 def noise_level(bins: int, now: int, then: int) -> float:

@@ -17,11 +17,13 @@ VERBS = {
     "experiments",
     "flat",
     "gateway",
+    "loop",
     "retrieval",
     "rollout",
     "router",
     "swap",
     "tiers",
+    "training",
 }
 
 

@@ -28,6 +28,7 @@ class Workspace:
 
     state: Path
     packs: tuple[Path, ...]
+    opted_out: tuple[str, ...] = ()
 
     @property
     def artifacts(self) -> Path:

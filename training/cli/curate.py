@@ -30,6 +30,10 @@ class Workspace(Protocol):
         """SQLAlchemy URL of the store."""
 
     @property
+    def opted_out(self) -> tuple[str, ...]:
+        """Keys whose answers are never trained on."""
+
+    @property
     def packs(self) -> tuple[Path, ...]:
         """Folders of the configured packs."""
 
@@ -43,6 +47,9 @@ class Workspace(Protocol):
     help="OpenAI or TRL examples in place of the pack's train.jsonl; repeatable.",
 )
 @click.option("--from-log", is_flag=True, help="Add what feedback in the log teaches.")
+@click.option(
+    "--reviewed", is_flag=True, help="Add what annotators accepted; --from-log always does."
+)
 @click.option("--general", type=_FILE, help="Chat JSONL to mix in against forgetting.")
 @click.option(
     "--general-share",
@@ -85,6 +92,7 @@ def curate(
     domain: str,
     data: tuple[Path, ...],
     from_log: bool,
+    reviewed: bool,
     general: Path | None,
     evaluations: tuple[Path, ...],
     scrub: str,
@@ -107,7 +115,7 @@ def curate(
         raise click.ClickException(
             f"`turnout curate` needs {exc.name}: pip install 'turnout[train]'"
         ) from exc
-    store = Store(workspace.store_url) if from_log else None
+    store = Store(workspace.store_url) if from_log or reviewed else None
     filters = Filters(
         languages=frozenset(languages),
         toxicity=not allow_toxic,
@@ -121,11 +129,12 @@ def curate(
                 domain,
                 workspace.packs,
                 data,
-                store,
+                store if from_log else None,
+                reviews=store,
                 general=general,
                 evaluations=evaluations,
                 indexes=workspace.artifacts / "indexes",
-                opted_out=opt_out,
+                opted_out=(*workspace.opted_out, *opt_out),
             )
             bar.stage("curate")
             prepared = prepare(

@@ -15,12 +15,17 @@ from typing import Any, Protocol
 import click
 from msgspec import to_builtins
 
+from adapters.artifacts import Artifacts
 from adapters.cli import as_json, show_table
 from adapters.errors import AdapterError
+from adapters.experiments.plan import Plan
 from adapters.job import EventKind, TrainingJob, TrainingRequest
 from adapters.jobs import JobBook
 from adapters.packs import Pack
+from adapters.registry import Registry
 from adapters.store import Store
+from training.service.drift import DomainDrift
+from training.service.succession import Succession
 from training.service.triggers import Rules, Triggers
 from training.service.worker import LEASE_SECONDS, Places, Worker
 
@@ -56,8 +61,28 @@ class Workspace(Protocol):
         """Folders of the configured packs."""
 
     @property
+    def encoder(self) -> Path:
+        """Folder of the embedding model; prepared when it is asked for."""
+
+    @property
+    def protect(self) -> tuple[Path, ...]:
+        """Chat files of what adapters may not forget."""
+
+    @property
+    def opted_out(self) -> tuple[str, ...]:
+        """Keys whose answers are never trained on."""
+
+    @property
     def triggers(self) -> Mapping[str, Any]:
         """What `Rules` takes."""
+
+    @property
+    def rollout(self) -> Mapping[str, Any]:
+        """What `Plan` takes."""
+
+    @property
+    def versions(self) -> Artifacts:
+        """Where adapter versions lie."""
 
 
 @click.group()
@@ -174,7 +199,10 @@ def work(workspace: Workspace, /, accelerator: str, threads: int | None, lease: 
         signal.signal(sign, lambda *_: ended.set())
     store = Store(workspace.store_url)
     domains = [Pack.load(folder).name for folder in workspace.packs]
-    triggers = Triggers(store, Rules(**workspace.triggers), domains)
+    registry = Registry(store, workspace.versions)
+    drift = DomainDrift(store, registry, workspace.artifacts / "router")
+    triggers = Triggers(store, Rules(**workspace.triggers), domains, drift=drift)
+    succession = Succession(store, registry, Plan(**workspace.rollout), domains)
     places = Places(
         store_url=workspace.store_url,
         artifacts=workspace.artifact_root,
@@ -184,8 +212,18 @@ def work(workspace: Workspace, /, accelerator: str, threads: int | None, lease: 
         base_model=str(workspace.base_model),
         packs=tuple(map(str, workspace.packs)),
         threads=threads,
+        protect=tuple(map(str, workspace.protect)),
+        encoder=str(workspace.encoder),
+        opted_out=workspace.opted_out,
     )
-    worker = Worker(store, places, accelerator=accelerator, triggers=triggers, lease_seconds=lease)
+    worker = Worker(
+        store,
+        places,
+        accelerator=accelerator,
+        triggers=triggers,
+        succession=succession,
+        lease_seconds=lease,
+    )
     click.echo("working on the queue", err=True)
     try:
         for words in worker.rounds(ended.wait):

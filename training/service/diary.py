@@ -5,6 +5,7 @@ A reporter: it also is what stops a run that nobody wants any more.
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -42,9 +43,11 @@ class Diary:
         self._folder = folder
         self._unwanted = unwanted
         self._notes: list[Note] = []
-        self._read = 0
+        self._log, self._read = 0, 0
         known = book.events(job, [EventKind.CHECKPOINT], limit=10_000)
         self._known = {int(event.data["step"]) for event in known}
+        told = book.events(job, [EventKind.METRICS], limit=100_000)
+        self._told = {(int(event.data["step"]), "valid_loss" in event.data) for event in told}
         self._figures: dict[str, Any] = {}
         self._due = 0.0
 
@@ -82,8 +85,8 @@ class Diary:
         """Whole lines that are new in the run's log."""
         try:
             with (self._folder / _STEP).open("rb") as log:
-                if log.seek(0, 2) < self._read:  # a new run began in the same folder
-                    self._read = 0
+                if (file := os.fstat(log.fileno()).st_ino) != self._log:  # a run began, or went on
+                    self._log, self._read = file, 0
                 log.seek(self._read)
                 lines = log.read().splitlines(keepends=True)
         except FileNotFoundError:
@@ -93,6 +96,10 @@ class Diary:
                 return
             self._read += len(line)
             figures = {_FIGURES.get(name, name): value for name, value in json.loads(line).items()}
+            step = int(figures["step"]), "valid_loss" in figures
+            if step in self._told:  # done once more, after an interruption
+                continue
+            self._told.add(step)
             self._figures = self._figures | figures
             said = "validation" if "valid_loss" in figures else "training"
             loss = figures.get("valid_loss", figures.get("train_loss"))

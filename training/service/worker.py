@@ -22,6 +22,7 @@ from adapters.job import TRIGGER, JobError, TrainingJob
 from adapters.store import Store
 from training.service.attempt import TRY_LATER, Order
 from training.service.queue import Queue
+from training.service.succession import Succession
 from training.service.triggers import Triggers
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,9 @@ class Places(Struct, frozen=True):
     base_model: str
     packs: tuple[str, ...]
     threads: int | None = None
+    protect: tuple[str, ...] = ()
+    encoder: str | None = None
+    opted_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Worker:
     Args:
         accelerator: what one job at a time may use; by default all that this host shows.
         triggers: None where nothing is to be trained by itself.
+        succession: None where no rollout is to begin by itself.
         lease_seconds: how long a lost worker's job waits for another.
     """
 
@@ -72,6 +77,7 @@ class Worker:
         *,
         accelerator: str = "",
         triggers: Triggers | None = None,
+        succession: Succession | None = None,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         host = socket.gethostname()[:32]
@@ -82,6 +88,7 @@ class Worker:
         self._seconds = lease_seconds
         self._queue = Queue(store, self._holder, lease_seconds)
         self._triggers = triggers
+        self._succession = succession
         self._look_at = 0.0
         self._work: _Work | None = None
         self._beat_at = 0.0
@@ -106,14 +113,20 @@ class Worker:
         if self._work is not None:
             yield from self._watch(self._work, holds)
         elif holds:
-            yield from self._trigger()
+            yield from self._look()
             yield from self._take()
 
-    def _trigger(self) -> Iterator[str]:
-        if self._triggers is None or time.monotonic() < self._look_at:
+    def _look(self) -> Iterator[str]:
+        """See from time to time, of all workers as the only one, what should happen by itself."""
+        if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + _LOOK_SECONDS
-        if self._store.lease(_TRIGGERS_LEASE, self._holder, 2 * _LOOK_SECONDS):
+        if not self._store.lease(_TRIGGERS_LEASE, self._holder, 2 * _LOOK_SECONDS):
+            return
+        if self._succession is not None:
+            for design in self._succession.look():
+                yield f"experiment {design.name} began"
+        if self._triggers is not None:
             for job in self._triggers.look():
                 yield f"{job.id}: {job.request.domain} was triggered"
 

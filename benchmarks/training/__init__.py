@@ -1,0 +1,1 @@
+"""What adapters are worth: against prompts, against all weights, against plain TRL."""

@@ -11,6 +11,8 @@ AdapterError
 ├── UnknownFile           no such upload, or somebody else's
 ├── UnknownJob            no such training job, or somebody else's
 ├── RefusedChange         a file or a training job may not be changed like this, as it stands
+├── UnknownItem           nothing of this id is to be reviewed
+├── InvalidReview         what is to be reviewed, or was said of it, makes no sense
 ├── StoreUnavailable      the database did not answer
 ├── JournalFull           the journal could not take a record (disk full or limit reached)
 ├── ExportFailed          rows could not be written: the disk, or a package that is not there
@@ -61,6 +63,14 @@ class UnknownJob(AdapterError):
 
 class RefusedChange(AdapterError):
     """A file or a training job may not be changed like this; the message says what it waits for."""
+
+
+class UnknownItem(AdapterError):
+    """Nothing of this id is to be reviewed."""
+
+
+class InvalidReview(AdapterError):
+    """An item to be reviewed, or what somebody said of it, cannot be used; says what to change."""
 
 
 class StoreUnavailable(AdapterError):

@@ -212,14 +212,19 @@ class Store:
 
     def forget(self, *, unit: str | None = None, receipt: str | None = None) -> int:
         """Delete interactions of a unit, or with an id and what shadow arms answered to the same,
-        and the feedback on them; returns how many."""
-        kept = tables.interactions.c
+        the feedback on them, and what of them is to be reviewed; returns how many."""
+        kept, reviewed = tables.interactions.c, tables.review_items.c
         with self.transaction() as connection:
             if unit:
                 # `created` makes it read the index that holds both, in place of every record.
                 chosen = and_(kept.unit == unit, kept.created >= 0)
+                queued = reviewed.unit == unit
             else:
                 chosen = kept.id.in_([receipt, *_shadows(connection, receipt)])
+                queued = reviewed.receipt == receipt
+            said = tables.review_annotations.c.item.in_(select(reviewed.id).where(queued))
+            connection.execute(delete(tables.review_annotations).where(said))
+            connection.execute(delete(tables.review_items).where(queued))
             ids = select(kept.id).where(chosen)
             connection.execute(
                 delete(tables.feedback).where(tables.feedback.c.interaction_id.in_(ids))

@@ -197,3 +197,37 @@ training_events = Table(
     Column("data", JSON, nullable=False),
     Index("training_events_by_job", "job", "id"),
 )
+
+# What people are to look at; `wanted` annotators each. `state` follows from the annotations.
+review_items = Table(
+    "review_items",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("domain", String(32), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("batch", String(64), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("wanted", Integer, nullable=False),
+    Column("receipt", String(128), nullable=True, index=True),
+    Column("unit", String(64), nullable=True, index=True),
+    Column("example", JSON, nullable=False),
+    Column("origin", JSON, nullable=False),
+    Index("review_items_by_state", "domain", "state", "created", "id"),
+    Index("review_items_by_batch", "batch", "created", "id"),
+    Index("review_items_by_time", "created", "id"),
+)
+
+# What each annotator says now; whoever thinks again replaces it. What settles a dispute (`final`)
+# stands beside what the same annotator said before.
+review_annotations = Table(
+    "review_annotations",
+    metadata,
+    Column("item", String(64), ForeignKey("review_items.id"), primary_key=True),
+    Column("annotator", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("answer", Text, nullable=True),
+    Column("comment", Text, nullable=False),
+    Column("final", Boolean, primary_key=True),
+)

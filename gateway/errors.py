@@ -22,11 +22,13 @@ from adapters.errors import (
     ArtifactsUnavailable,
     CorruptAdapter,
     InvalidExperiment,
+    InvalidReview,
     RefusedChange,
     RefusedMove,
     StoreUnavailable,
     UnknownExperiment,
     UnknownFile,
+    UnknownItem,
     UnknownJob,
     UnknownVersion,
 )
@@ -177,6 +179,8 @@ _TABLE: dict[type[Exception], tuple[int, str, str]] = {
     UnknownExperiment: (404, "not_found", "caller_not_found"),
     UnknownFile: (404, "not_found", "caller_not_found"),
     UnknownJob: (404, "not_found", "caller_not_found"),
+    UnknownItem: (404, "not_found", "caller_not_found"),
+    InvalidReview: (400, "invalid_review", "caller_bad_request"),
     RefusedChange: (400, "refused", "caller_bad_request"),  # OpenAI's; its client repeats a 409
     RefusedMove: (409, "refused", "caller_bad_request"),
     InvalidExperiment: (422, "invalid_experiment", "caller_bad_request"),

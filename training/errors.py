@@ -5,6 +5,7 @@ TrainingError
 ├── Leaked             training rows that are near-copies of evaluation rows
 ├── TooFewRows         not enough examples to train on, or to judge by
 ├── RunFailed          the training itself broke, for instance a loss that is no number
+├── NotReplayable      the data or the base model of a version is gone, or is another one
 └── EndpointError      the model server that was to be evaluated did not answer as one
 """
 
@@ -27,6 +28,10 @@ class TooFewRows(TrainingError):
 
 class RunFailed(TrainingError):
     """The training itself broke; nothing was registered."""
+
+
+class NotReplayable(TrainingError):
+    """A version cannot be trained again; the message names the digest that is missing."""
 
 
 class EndpointError(TrainingError):

@@ -38,13 +38,15 @@ class Source(StrEnum):
     FILE = "file"
     LOG = "log"
     GENERAL = "general"
+    REVIEW = "review"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A prompt and an answer to it; of a preference pair the better one, of a KTO row the judged.
 
-    `origin` is `file:line` or a receipt, `unit` who asked, `time` when (unix seconds).
+    `origin` is `file:line` or a receipt, `unit` who asked, `time` when (unix seconds);
+    `slice` names a kind of rows whose score is of interest by itself.
     """
 
     prompt: tuple[tuple[str, str], ...]
@@ -57,6 +59,7 @@ class Row:
     desirable: bool | None = None
     time: float | None = None
     source: Source = Source.FILE
+    slice: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -66,9 +69,14 @@ class Row:
         return Kind.SFT if self.desirable is None else Kind.KTO
 
     @property
-    def is_trusted(self) -> bool:
-        """Whether the domain's owner vouches for it: no user wrote or judged it."""
+    def is_own(self) -> bool:
+        """Whether the domain's owner wrote it: no words of a user are in it."""
         return self.source in (Source.PACK, Source.GENERAL)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the domain's owner vouches for it: wrote it, or had it reviewed."""
+        return self.is_own or self.source is Source.REVIEW
 
     @property
     def messages(self) -> list[Message]:
@@ -88,7 +96,7 @@ class Row:
 
 
 def read_chat(path: Path) -> list[Row]:
-    """Read lines `{"messages": […, ANSWER], "meta"?: {"task"?, "label"?, "unit"?, "time"?}}`.
+    """Read lines `{"messages": […, ANSWER], "meta"?: {"task"?, "label"?, "slice"?, …}}`.
 
     Raises:
         DataError: the first line that is not such a row, as `file:line: reason`.
@@ -142,6 +150,7 @@ def assembled(
         rejected=rejected,
         desirable=desirable,
         time=_instant(meta, where),
+        slice=_word(meta, "slice", where),
     )
 
 
@@ -166,7 +175,8 @@ def text_of(content: object) -> str | None:
 
 
 def canonical(row: Row) -> str:
-    """What makes two rows the same row: everything but where and when it came from."""
+    """What makes two rows the same row: everything but where and when it came from
+    and what it is counted with."""
     content = [row.prompt, row.answer, row.task, row.label, row.unit]
     return json.dumps([*content, row.rejected, row.desirable])
 

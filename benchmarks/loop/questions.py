@@ -5,7 +5,8 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from adapters.packs import read_jsonl
 
 DOMAIN, TASK = "banking", "banking_intent"
 INTENTS = 24
@@ -73,9 +74,8 @@ def write_pack(folder: Path, questions: Questions) -> Path:
 def _rows(path: Path) -> list[Question]:
     if not path.is_file():
         raise NoQuestions(f"{path} is missing; set TURNOUT_DATA to the folder with finance/")
-    rows: list[dict[str, Any]] = [json.loads(line) for line in path.open(encoding="utf-8")]
     return [
         Question(tuple(row["messages"][:-1]), row["messages"][-1]["content"])
-        for row in rows
+        for _, row in read_jsonl(path)
         if row["meta"]["task"] == TASK
     ]

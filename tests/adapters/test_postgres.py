@@ -12,6 +12,9 @@ from adapters.drainer import Drainer
 from adapters.interactions import Feedback
 from adapters.journal import Journal
 from adapters.registry import Registry
+from adapters.review.book import ReviewBook, Wanted
+from adapters.review.item import Decision, Example, ItemKind, ItemState, Verdict
+from adapters.review.proposal import NewItem
 from adapters.store import OnRecord, Store
 from tests.adapters.folders import facts, write_adapter
 from tests.adapters.test_store import interaction, records
@@ -89,4 +92,24 @@ def test_the_journal_is_drained_into_it(url: str, tmp_path: Path) -> None:
     found = [judged.interaction.id for judged in store.judged()]
     assert found == [f"drained-{number}" for number in range(700)]
     assert store.recorded(until=100.0) == 100
+    store.close()
+
+
+def test_annotators_who_decide_at_once_are_all_heard(url: str) -> None:
+    store = Store(url)
+    book, example = ReviewBook(store), Example((("user", "it drips"),), "leak")
+    new = [
+        NewItem("legal", ItemKind.SYNTHETIC, example, {"n": n}, wanted=8, receipt=f"r{n}")
+        for n in range(3)
+    ]
+    assert book.add(new) == 3 and book.add(new) == 0
+
+    def decide(number: int) -> None:
+        book.decide([Decision(one.id, Verdict.ACCEPT) for one in new], f"annotator {number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decide, range(8)))
+    assert {item.state for item in book.every(Wanted("legal"))} == {ItemState.ACCEPTED}
+    store.forget(receipt="r0")
+    assert book.counts(Wanted()) == {"legal": {"synthetic": {"accepted": 2}}}
     store.close()

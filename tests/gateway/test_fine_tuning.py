@@ -26,6 +26,7 @@ CHAT = json.dumps(
         ]
     }
 )
+THUMB = json.dumps({"prompt": "hello", "completion": "hi", "label": True})
 PAIR = json.dumps({"prompt": "hello", "chosen": "hi", "rejected": "no"})
 
 
@@ -187,6 +188,24 @@ def test_a_job_in_openais_shape(gateway: Running) -> None:
     assert marks[0].fine_tuning_job_id == dpo.id
     (event,) = jobs.list_events(dpo.id)
     assert (event.level, event.type) == ("info", "message")
+
+
+def test_a_method_of_our_own_for_thumbs(gateway: Running) -> None:
+    pairs, thumbs = upload(gateway.openai, PAIR), upload(gateway.openai, THUMB)
+    body = {
+        "model": "espresso",
+        "training_file": thumbs,
+        "validation_file": thumbs,
+        "method": {"type": "kto", "kto": {"hyperparameters": {"beta": 0.2}}},
+    }
+    made = gateway.http.post("/v1/fine_tuning/jobs", json=body).json()
+    own = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
+    assert made["method"] == {"type": "kto", "kto": {"hyperparameters": own | {"beta": 0.2}}}
+    request = JobBook(gateway.store).job(made["id"]).request
+    assert (request.method, request.beta) == ("kto", 0.2)
+    for name in ("training_file", "validation_file"):
+        refused = gateway.http.post("/v1/fine_tuning/jobs", json=body | {name: pairs})
+        assert "kto examples, but 1 preference" in assert_error(refused, 400)
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,13 @@ def test_steps_and_checkpoints_become_events_once(book: JobBook, tmp_path: Path)
     (mark,) = book.events(job, [EventKind.CHECKPOINT])
     assert (mark.data["step"], mark.data["train_loss"], mark.data["valid_loss"]) == (2, 1.5, 1.25)
     again = Diary(book, job, folder)
-    (folder / "log.jsonl").unlink()
+    again.write()
+    (folder / "log.jsonl").rename(folder / "lost.jsonl")
+    log(folder, *({"step": step, "loss": 1.0} for step in (1, 2, 3, 4)))
     again.write()
     assert len(book.events(job, [EventKind.CHECKPOINT])) == 1
+    steps = [event.data["step"] for event in book.events(job, [EventKind.METRICS])]
+    assert steps == [4, 3, 2, 2, 1]
 
 
 def test_a_run_that_nobody_wants_is_stopped(book: JobBook, tmp_path: Path) -> None:

@@ -44,13 +44,16 @@ def working(gateway: Running) -> Iterator[subprocess.Popen[bytes]]:
     """`turnout jobs work` on the gateway's state."""
     settings = gateway.settings
     config = settings.state / "worker.toml"
+    guarded = [Row((("user", "2 + 2 ="),), "4")]
+    few = write_chat(settings.state / "protected.jsonl", guarded)
     engine, (pack,) = settings.engines[0], settings.packs
     config.write_text(
+        f'[training]\nprotect = ["{few}"]\n'
         f'[[engines]]\nname = "local"\nurls = {json.dumps(engine.urls)}\nmodel = "tiny"\n'
         '[[targets]]\nname = "general"\nengine = "local"\n'
         f'[[packs]]\npath = "{pack.path}"\nengine = "local"\n'
     )
-    command = [sys.executable, "-m", "gateway", "jobs", "work", "--lease", LEASE]
+    command = [sys.executable, "-m", "gateway", "jobs", "work", "--lease", LEASE, "--threads", "1"]
     command += ["--config", str(config), "--state", str(settings.state)]
     with (settings.state / "worker.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, stderr=log)

@@ -140,7 +140,7 @@ def _scrub(
     scrubbed, found = [], {}
     for done, row in enumerate(rows, 1):
         clean, counts = scrubber.scrub_row(row)
-        replaced = whose is Scrub.ALL or (whose is Scrub.USERS and not row.is_trusted)
+        replaced = whose is Scrub.ALL or (whose is Scrub.USERS and not row.is_own)
         scrubbed.append(clean if replaced else row)
         if counts:
             found[scrubbed[-1]] = _Found(replaced, counts)
@@ -161,7 +161,7 @@ def _cap(rows: Sequence[Row], filters: Filters) -> tuple[list[Row], list[Removed
     sizes = Counter(row.kind for row in rows)
     given: dict[tuple[Kind, str], list[Row]] = defaultdict(list)
     for row in rows:
-        if row.unit is not None:
+        if row.unit is not None and row.source is not Source.REVIEW:
             given[row.kind, row.unit].append(row)
     beyond: dict[Row, int] = {}
     for (kind, _), some in given.items():

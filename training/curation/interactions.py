@@ -64,7 +64,7 @@ def rows_from_log(
         said = [one for one in item.feedback if not one.metric.startswith(JUDGE)]
         if asked.shadow_of is not None:
             continue
-        if asked.train and asked.key not in opted_out and (text := _whole_text(asked)):
+        if asked.train and asked.key not in opted_out and (text := whole_text(asked)):
             originals[asked.id] = _Original(text, _asked(asked))
         if not said:
             continue
@@ -103,11 +103,11 @@ def _usable(
     if interaction.key in opted_out:
         return Removed(interaction.id, Reason.OPTED_OUT, "its key's owner opted out")
     demonstrated = [f.demonstration for f in feedback if f.demonstration]
-    answer = demonstrated[-1] if demonstrated else _whole_text(interaction)
+    answer = demonstrated[-1] if demonstrated else whole_text(interaction)
     if answer is None:
         return Removed(interaction.id, Reason.UNUSABLE, "the response holds no whole text")
     try:
-        row = _row(interaction, context.messages(interaction), answer)
+        row = row_of(interaction, context.messages(interaction), answer)
     except ContextLost as exc:
         return Removed(interaction.id, Reason.NO_CONTEXT, str(exc))
     except DataError as exc:
@@ -115,7 +115,7 @@ def _usable(
     return _Answered(row, tuple(feedback), _asked(interaction))
 
 
-def _whole_text(interaction: Interaction) -> str | None:
+def whole_text(interaction: Interaction) -> str | None:
     """The model's answer, unless it broke off or is no text."""
     text = interaction.response.get("text")
     is_whole = interaction.outcome is Outcome.OK and isinstance(text, str) and text.strip()
@@ -127,7 +127,8 @@ def _asked(interaction: Interaction) -> str:
     return hashlib.sha256(messages.encode("utf-8", "replace")).hexdigest()
 
 
-def _row(interaction: Interaction, messages: Sequence[object], answer: str) -> Row:
+def row_of(interaction: Interaction, messages: Sequence[object], answer: str) -> Row:
+    """An answer to these messages as an example; raises DataError if it is none."""
     facts = interaction.request.get("metadata")
     task = facts.get("task") if isinstance(facts, Mapping) else None
     line = {
@@ -146,7 +147,7 @@ def _examples(interaction: Interaction, found: _Answered, threshold: float) -> I
     """What one answer and the feedback on it teach by themselves."""
     if any(judgement.demonstration for judgement in found.feedback):
         yield found.row
-        if original := _whole_text(interaction):
+        if original := whole_text(interaction):
             yield from _pair(found.row, original)
         return
     verdict = _verdict(found.feedback, threshold)
@@ -156,11 +157,16 @@ def _examples(interaction: Interaction, found: _Answered, threshold: float) -> I
         yield found.row
 
 
+def verdicts(feedback: Iterable[Feedback], threshold: float = 0.5) -> set[bool]:
+    """What people said of an answer: good, bad, both or nothing; by each metric the last word."""
+    newest = {f.metric: f.value for f in feedback if f.value is not None and not f.preferred_over}
+    return {is_positive(value, threshold) for value in newest.values()}
+
+
 def _verdict(feedback: Iterable[Feedback], threshold: float) -> bool | None:
     """Whether people found an answer good; None where they said nothing of it, or disagree."""
-    newest = {f.metric: f.value for f in feedback if f.value is not None and not f.preferred_over}
-    verdicts = {is_positive(value, threshold) for value in newest.values()}
-    return verdicts.pop() if len(verdicts) == 1 else None
+    found = verdicts(feedback, threshold)
+    return found.pop() if len(found) == 1 else None
 
 
 def _preferred(

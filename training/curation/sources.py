@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adapters.packs import Pack
+from adapters.review.book import ReviewBook
 from adapters.store import Store
 from training.curation.context import Context
 from training.curation.formats import read_examples
 from training.curation.interactions import rows_from_log
 from training.curation.removal import Removed
 from training.errors import DataError, TooFewRows
+from training.review.accepted import reviewed_rows
 from training.rows import Row, Source, read_chat
 
 
@@ -39,9 +41,11 @@ def gather(
     evaluations: Sequence[Path] = (),
     indexes: Path | None = None,
     opted_out: Collection[str] = (),
+    reviews: Store | None = None,
 ) -> Sources:
-    """Examples of a domain: of the files `data`, or else its pack's, and the log's if a `store` is
-    given; `general` and `evaluations` are files in chat format.
+    """Examples of a domain: of the files `data`, or else its pack's, the log's if a `store` is
+    given, and what annotators accepted if `reviews` are; `general` and `evaluations` are files in
+    chat format.
 
     Raises:
         DataError: nothing to read examples from, or a line that is none.
@@ -50,11 +54,11 @@ def gather(
     known = {pack.name: pack for pack in map(Pack.load, packs)}
     pack = known.get(domain)
     files = [data] if isinstance(data, Path) else list(data or ())
-    if pack is None and not files and store is None:
+    if pack is None and not files and store is None and reviews is None:
         names = ", ".join(sorted(known)) or "none"
         raise DataError(
             f"no pack is named {domain!r} (configured: {names}); "
-            "name one, or give --data or --from-log"
+            "name one, or give --data, --from-log or --reviewed"
         )
     rows = [row for file in files for row in read_examples(file)]
     if not files and pack and pack.train:
@@ -66,6 +70,8 @@ def gather(
         context = Context(indexes, prompts)
         logged, removed = rows_from_log(store.judged(domain), context=context, opted_out=opted_out)
         rows += logged
+    if reviews is not None:
+        rows += reviewed_rows(ReviewBook(reviews), domain)
     if not rows:
         raise TooFewRows(_nothing(domain, files, len(removed) if store else None))
     sets = {pack.name: tuple(read_chat(pack.eval)) for pack in known.values() if pack.eval}

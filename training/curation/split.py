@@ -31,10 +31,12 @@ class Split:
     grouped_by: str
     tested_from: float | None = None
 
-    def of(self, kind: Kind) -> "Split":
-        """The same parts with rows of one kind only."""
+    def of(self, *kinds: Kind) -> "Split":
+        """The same parts with rows of some kinds only, kind by kind."""
         parts = (self.train, self.validation, self.test)
-        train, validation, test = (tuple(row for row in part if row.kind is kind) for part in parts)
+        train, validation, test = (
+            tuple(row for kind in kinds for row in part if row.kind is kind) for part in parts
+        )
         return replace(self, train=train, validation=validation, test=test)
 
 

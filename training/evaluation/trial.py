@@ -1,6 +1,7 @@
 """A candidate and its rivals answer the same held-out questions, and the gate judges.
 
-The rivals are the base model, the base model with the prompt that suits it best, and the champion.
+The rivals are the base model, the base model with the best prompt that it could be served with, and
+the champion.
 """
 
 from collections.abc import Callable, Sequence
@@ -113,7 +114,7 @@ def hold_trial(
     reporter.stage("choose the base model's prompt")
     prompt = best_prompt(
         base,
-        candidates(parts.train, passages),
+        candidates(parts.train, passages, per_question=False),
         [row for row in parts.validation if row.task in tested],
         lambda done, total: reporter.advance(done, total, {}),
         rows=settings.prompt_rows,

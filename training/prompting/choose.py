@@ -20,18 +20,25 @@ Progress = Callable[[int, int], None]
 
 
 def candidates(
-    train: Sequence[Row], passages: Passages | None = None, *, room: int = ROOM
+    train: Sequence[Row],
+    passages: Passages | None = None,
+    *,
+    room: int = ROOM,
+    per_question: bool = True,
 ) -> list[Prompt]:
-    """Prompts made of training rows and passages, the simplest first; `room` as in Prompt."""
+    """Prompts made of training rows and passages, the simplest first; `room` as in Prompt.
+
+    `per_question`: also examples that are chosen for each question. A domain's system prompt and
+    index, which are all that a gateway can serve with, cannot hold these.
+    """
     prompts = [Prompt("plain")]
     if lists := label_lists(train, room):
         prompts.append(Prompt("label list", Way.INSTRUCTIONS, instructions=lists))
-    search = nearest(train)
-    shots = [
-        Prompt(f"{_FEW} fixed examples", Way.FEW_SHOT, examples=fixed(train, _FEW), room=room),
-        Prompt(f"{_FEW} nearest examples", Way.FEW_SHOT, examples=search(_FEW), room=room),
-        Prompt(f"{_SOME} nearest examples", Way.FEW_SHOT, examples=search(_SOME), room=room),
-    ]
+    chosen = {f"{_FEW} fixed examples": fixed(train, _FEW)}
+    if per_question:
+        search = nearest(train)
+        chosen |= {f"{count} nearest examples": search(count) for count in (_FEW, _SOME)}
+    shots = [Prompt(name, Way.FEW_SHOT, examples=some, room=room) for name, some in chosen.items()]
     prompts += shots
     if passages is not None:
         prompts.append(Prompt("passages", Way.RETRIEVAL, passages=passages, room=room))
@@ -42,7 +49,7 @@ def candidates(
                 way=Way.FEW_SHOT_RETRIEVAL,
                 passages=passages,
             )
-            for shot in shots[1:]
+            for shot in shots[1:] or shots
         ]
     return prompts
 

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from gateway.routes.admin import adapters, experiments, exports, keys, overview
+from gateway.routes.admin import adapters, experiments, exports, keys, overview, review
 
 admin_routes = APIRouter(prefix="/admin/v1")
-for _part in (adapters, experiments, exports, keys, overview):
+for _part in (adapters, experiments, exports, keys, overview, review):
     admin_routes.include_router(_part.api)

@@ -25,8 +25,8 @@ def run(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedPr
 
 
 VERBS = (
-    "adapters advise bench curate docs doctor engine evaluate experiments jobs keys log pack review "
-    "route router serve synthesize train up"
+    "adapters advise bench curate docs doctor engine evaluate experiments jobs keys log pack "
+    "review route router serve synthesize train up"
 )
 
 

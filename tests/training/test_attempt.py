@@ -9,7 +9,7 @@ import pytest
 from adapters.job import EventKind, JobError, JobState, TrainingRequest
 from adapters.jobs import JobBook
 from adapters.store import Store
-from training.service.attempt import Order, attempt
+from training.service.attempt import Order, Places, attempt
 from training.service.queue import Queue
 
 VERSION = "boiler--v1-00000000"
@@ -30,7 +30,7 @@ def settled(store: Store, folder: Path, verdict: str) -> str:
     document = {"version": VERSION, "verdict": verdict, "reason": "why", "training": speeds}
     (folder / job).mkdir()
     (folder / job / "result.json").write_text(json.dumps(document))
-    order = Order(job, "worker", 60.0, "", "", "", "", str(folder), "", ())
+    order = Order(job, "worker", 60.0, Places("", "", "", "", str(folder), "", ()))
     attempt(order, store, lambda: False)
     return job
 

@@ -30,7 +30,7 @@ def test_examples_are_counted_by_kind(tmp_path: Path) -> None:
         (b'{"a": 1}', 'mine.jsonl:1: expected "messages"'),
         (b"\xff\xfe{", "mine.jsonl: not UTF-8 text"),
         (b'{"messages": ' + b"[" * 100_000, "mine.jsonl:1: not valid JSON"),
-        (f"{CHAT}\n{'9' * 5000}".encode(), "mine.jsonl: a number after line 1 is too long"),
+        (f"{CHAT}\n{'9' * 5000}".encode(), "mine.jsonl:2: not valid JSON"),
         (b'{"messages": [{"role": "user", "content": 5}, {}]}', "mine.jsonl:1: messages[0]"),
         (b"\x00" * 1000, "mine.jsonl:1: not valid JSON"),
     ],

@@ -24,10 +24,11 @@ from adapters.jobs import JobBook
 from adapters.packs import Pack
 from adapters.registry import Registry
 from adapters.store import Store
+from training.service.attempt import Places
 from training.service.drift import DomainDrift
 from training.service.succession import Succession
 from training.service.triggers import Rules, Triggers
-from training.service.worker import LEASE_SECONDS, Places, Worker
+from training.service.worker import LEASE_SECONDS, Worker
 
 ACTOR = "turnout jobs"
 _MESSAGES = (EventKind.MESSAGE, EventKind.CHECKPOINT)

@@ -57,13 +57,10 @@ _CODES: dict[type[Exception], tuple[str, str | None]] = {
 }
 
 
-class Order(Struct, frozen=True):
-    """Which job, for which worker, and where everything is, by URL and path. `minutes` is the most
-    that training may take, `folder` where runs leave their traces."""
+class Places(Struct, frozen=True):
+    """Where everything is, by URL and path, and what holds for every run; `folder` is where runs
+    leave their traces."""
 
-    job: str
-    holder: str
-    seconds: float
     store_url: str
     artifacts: str
     cache: str
@@ -72,10 +69,19 @@ class Order(Struct, frozen=True):
     base_model: str
     packs: tuple[str, ...]
     threads: int | None = None
-    minutes: float | None = None
     protect: tuple[str, ...] = ()
     encoder: str | None = None
     opted_out: tuple[str, ...] = ()
+
+
+class Order(Struct, frozen=True):
+    """Which job, for which worker. `minutes` is the most that training may take."""
+
+    job: str
+    holder: str
+    seconds: float
+    places: Places
+    minutes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ def attempt(order: Order, store: Store, unwanted: Callable[[], bool]) -> None:
     queue = Queue(store, order.holder, order.seconds)
     book = JobBook(store)
     job = book.job(order.job)
-    folder = Path(order.folder) / job.id
+    folder = Path(order.places.folder) / job.id
     diary = Diary(book, job.id, folder, unwanted)
     try:
         outcome = _before(folder) or _run(job, order, store, folder, diary)
@@ -137,28 +143,28 @@ def _run(job: TrainingJob, order: Order, store: Store, folder: Path, diary: Diar
     from training.run import Job, run
 
     asked = job.request
-    uploads = Uploads(store, order.artifacts, Path(order.cache))
+    uploads = Uploads(store, order.places.artifacts, Path(order.places.cache))
 
     def fetched(upload: str | None) -> Path | None:
         return None if upload is None else uploads.path(uploads.upload(upload))
 
-    registry = Registry(store, Artifacts(order.artifacts, Path(order.cache)))
+    registry = Registry(store, Artifacts(order.places.artifacts, Path(order.places.cache)))
     wanted = Job(
         domain=asked.domain,
-        base_model=Path(order.base_model),
+        base_model=Path(order.places.base_model),
         folder=folder,
-        packs=tuple(map(Path, order.packs)),
+        packs=tuple(map(Path, order.places.packs)),
         data=fetched(asked.training_file),
         validation=fetched(asked.validation_file),
         from_log=asked.from_log,
-        indexes=Path(order.indexes),
-        encoder=None if order.encoder is None else Path(order.encoder),
-        opted_out=order.opted_out,
+        indexes=Path(order.places.indexes),
+        encoder=None if order.places.encoder is None else Path(order.places.encoder),
+        opted_out=order.places.opted_out,
         challenge=asked.challenge,
         resume=folder.exists(),
-        threads=order.threads,
+        threads=order.places.threads,
         settings=_settings(asked, order),
-        trial=TrialSettings(protect=tuple(map(Path, order.protect))),
+        trial=TrialSettings(protect=tuple(map(Path, order.places.protect))),
     )
     return Outcome.of(run(wanted, store, registry, diary).as_json())
 
@@ -248,7 +254,7 @@ def main() -> None:
     ended = threading.Event()
     threading.Thread(target=_until_input_ends, args=(ended,), daemon=True).start()
     try:
-        store = Store(order.store_url)
+        store = Store(order.places.store_url)
         attempt(order, store, ended.is_set)
         store.close()
     except (StoreUnavailable, ArtifactsUnavailable) as exc:

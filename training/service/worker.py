@@ -14,13 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from msgspec import Struct
-
 from adapters.child import Child
 from adapters.errors import AdapterError
 from adapters.job import TRIGGER, JobError, TrainingJob
 from adapters.store import Store
-from training.service.attempt import TRY_LATER, Order
+from training.service.attempt import TRY_LATER, Order, Places
 from training.service.queue import Queue
 from training.service.succession import Succession
 from training.service.triggers import Triggers
@@ -33,22 +31,6 @@ _LOOK_SECONDS = 30.0
 LEASE_SECONDS = 30.0
 _GRACE_SECONDS = 12.0
 _TRIGGERS_LEASE = "training-triggers"
-
-
-class Places(Struct, frozen=True):
-    """Where everything is, by URL and path; `folder` is where runs leave their traces."""
-
-    store_url: str
-    artifacts: str
-    cache: str
-    indexes: str
-    folder: str
-    base_model: str
-    packs: tuple[str, ...]
-    threads: int | None = None
-    protect: tuple[str, ...] = ()
-    encoder: str | None = None
-    opted_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +118,12 @@ class Worker:
         if job is None:
             return
         limited = job.owner == TRIGGER and math.isfinite(minutes)
-        places = {name: getattr(self._places, name) for name in self._places.__struct_fields__}
         order = Order(
             job=job.id,
             holder=self._holder,
             seconds=self._seconds,
             minutes=minutes if limited else None,
-            **places,
+            places=self._places,
         )
         child = Child("training.service.attempt", order, grace=_GRACE_SECONDS)
         self._work = _Work(job, child, child.running())

@@ -91,13 +91,19 @@ def test_a_domain_cools_down_after_a_run_that_came_to_nothing(store: Store) -> N
 
 def test_a_schedule_is_kept_once(store: Store) -> None:
     clock = Clock()
-    triggers = Triggers(store, Rules(schedule="0 3 * * *"), ["legal"], now=clock)
-    clock.now = NOW + timedelta(hours=14)
+    present = datetime.now(UTC)  # jobs are created by the host's clock
+    due = present - timedelta(hours=1)
+    clock.now = due - timedelta(hours=1)
+    rules = Rules(schedule=f"{due.minute} {due.hour} * * *", cooldown_hours=0)
+    triggers = Triggers(store, rules, ["legal"], now=clock)
+    clock.now = due - timedelta(minutes=1)
     assert triggers.look() == []
-    clock.now = NOW + timedelta(hours=16)
+    clock.now = present
     (job,) = triggers.look()
     JobBook(store).cancel(job.id, actor="test")
     assert triggers.look() == []
+    clock.now = present + timedelta(days=1)
+    assert len(triggers.look()) == 1
 
 
 def test_drift_starts_a_run_where_it_is_high(store: Store) -> None:

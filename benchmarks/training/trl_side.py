@@ -43,25 +43,25 @@ def train_with_trl(
     model = AutoModelForCausalLM.from_pretrained(
         str(base), dtype=weight_type(), local_files_only=True
     )
-    arguments = SFTConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=settings.batch_size,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup,
-        max_length=settings.max_length,
-        gradient_checkpointing=checkpointing,
-        bf16=model.dtype is torch.bfloat16,
-        use_cpu=not on_gpu,
-        dataloader_pin_memory=on_gpu,
-        seed=settings.seed,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
+        arguments = SFTConfig(
+            output_dir=str(folder),
+            per_device_train_batch_size=settings.batch_size,
+            num_train_epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            warmup_steps=settings.warmup,
+            max_length=settings.max_length,
+            gradient_checkpointing=checkpointing,
+            bf16=model.dtype is torch.bfloat16,
+            use_cpu=not on_gpu,
+            dataloader_pin_memory=on_gpu,
+            seed=settings.seed,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
         trainer: Any = SFTTrainer(
             model=model,
             args=arguments,

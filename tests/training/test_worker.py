@@ -130,10 +130,13 @@ def test_a_job_makes_a_model_that_answers(gateway: Running, rows: list[Row]) -> 
     )
     assert answer.model == done.fine_tuned_model
     told = [event.message for event in events(gateway, job) if event.type == "message"]
-    stages = [f"The run is to {name}." for name in ("curate", "train", "evaluate", "publish")]
+    asked = "choose the base model's prompt"
+    stages = [
+        f"The run is to {name}." for name in ("curate", "train", asked, "evaluate", "publish")
+    ]
     assert told[0].startswith("Created by key_") and told[1].startswith("Taken up by ")
-    assert told[2:6] == stages
-    assert told[6].startswith(f"{done.fine_tuned_model} may be served: better than base on fault")
+    assert told[2:7] == stages
+    assert told[7].startswith(f"{done.fine_tuned_model} may be served: better than base on fault")
     assert steps(gateway, job) == list(range(1, len(steps(gateway, job)) + 1))
     manifest = gateway.registry.version(done.fine_tuned_model).manifest
     assert manifest.data["rows"]["test"] == 24 and manifest.seeds == {"split": 1, "train": 1}

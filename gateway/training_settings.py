@@ -91,6 +91,19 @@ class RolloutSettings(Group):
         return self
 
 
+class TrialSettings(Group):
+    """How much a candidate's trial asks; `training.evaluation.trial.TrialSettings` takes it."""
+
+    rows: int = Field(300, ge=20, description="Held-out rows of each task.")
+    prompt_rows: int = Field(
+        20,
+        ge=0,
+        description="Validation rows of each task by which the base model's prompt is chosen; with "
+        "0 it is asked as it is.",
+    )
+    protected_rows: int = Field(40, ge=1, description="Rows of each protected capability.")
+
+
 class TrainingSettings(Group):
     """Everything under `[training]`."""
 
@@ -123,4 +136,5 @@ class TrainingSettings(Group):
         (), description="Ids of keys (`turnout keys list`) whose answers are never trained on."
     )
     triggers: TriggerSettings = TriggerSettings()
+    trial: TrialSettings = TrialSettings()
     rollout: RolloutSettings = RolloutSettings()

@@ -65,6 +65,11 @@ class Workspace:
         return {**training.triggers.model_dump(), "minutes": training.minutes}
 
     @property
+    def trial(self) -> Mapping[str, Any]:
+        """How much a candidate's trial asks."""
+        return self.settings.training.trial.model_dump()
+
+    @property
     def rollout(self) -> Mapping[str, Any]:
         """How a challenger of a triggered run is tried."""
         return self.settings.training.rollout.model_dump()

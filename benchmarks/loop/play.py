@@ -27,7 +27,7 @@ T = TypeVar("T")
 _LOOK_SECONDS = 1.0
 _TRAINING_SECONDS, _ROLLOUT_SECONDS = 3600.0, 1200.0
 _CROWD = (Manner.HONEST,) * 8 + (Manner.NOISY, Manner.SILENT)
-_BUSY, _PAUSE = 4, 2.0  # users at a time, and the seconds each reads
+_BUSY, _PAUSE = 4, 1.0  # users at a time, and the seconds each reads
 
 
 @dataclass(frozen=True, slots=True)

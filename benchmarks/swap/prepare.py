@@ -43,6 +43,11 @@ examples = ["{ROOT}/examples/general.jsonl"]
 [experiments]
 look_seconds = 2
 
+[training.trial]
+rows = 30
+prompt_rows = 0
+protected_rows = 1
+
 [[engines]]
 name = "specialists"
 kind = "{kind}"

@@ -43,6 +43,7 @@ class Workspace:
     packs: tuple[Path, ...]
     protect: tuple[Path, ...] = ()
     opted_out: tuple[str, ...] = ()
+    trial: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Path = field(init=False)
     versions: Artifacts = field(init=False)
     store_url: str = field(init=False)

@@ -78,6 +78,10 @@ class Workspace(Protocol):
         """What `Rules` takes."""
 
     @property
+    def trial(self) -> Mapping[str, Any]:
+        """How much a trial asks."""
+
+    @property
     def rollout(self) -> Mapping[str, Any]:
         """What `Plan` takes."""
 
@@ -216,6 +220,7 @@ def work(workspace: Workspace, /, accelerator: str, threads: int | None, lease: 
         protect=tuple(map(str, workspace.protect)),
         encoder=str(workspace.encoder),
         opted_out=workspace.opted_out,
+        trial=dict(workspace.trial),
     )
     worker = Worker(
         store,

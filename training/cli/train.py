@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -60,6 +61,10 @@ class Workspace(Protocol):
     @property
     def opted_out(self) -> tuple[str, ...]:
         """Keys whose answers are never trained on."""
+
+    @property
+    def trial(self) -> Mapping[str, Any]:
+        """How much a trial asks."""
 
     @property
     def protect(self) -> tuple[Path, ...]:
@@ -211,7 +216,7 @@ def train(
         opted_out=workspace.opted_out,
         promote=promote,
         threads=threads,
-        trial=TrialSettings(protect=protect or workspace.protect),
+        trial=TrialSettings(**workspace.trial, protect=protect or workspace.protect),
         settings=SftSettings(method=method, rank=int(rank), **chosen),
     )
     _carry_out(workspace, job, launch, as_json=as_json)

@@ -21,7 +21,7 @@ from training.evaluation.sampling import sample
 from training.progress import Reporter
 from training.prompting.choose import best_prompt, candidates
 from training.prompting.passages import Passages
-from training.prompting.prompt import Way
+from training.prompting.prompt import Prompt, Way
 from training.rows import Row
 
 CANDIDATE = "candidate"
@@ -114,7 +114,9 @@ def hold_trial(
     reporter.stage("choose the base model's prompt")
     prompt = best_prompt(
         base,
-        candidates(parts.train, passages, per_question=False),
+        candidates(parts.train, passages, per_question=False)
+        if settings.prompt_rows
+        else [Prompt("plain")],
         [row for row in parts.validation if row.task in tested],
         lambda done, total: reporter.advance(done, total, {}),
         rows=settings.prompt_rows,

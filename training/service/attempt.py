@@ -72,6 +72,7 @@ class Places(Struct, frozen=True):
     protect: tuple[str, ...] = ()
     encoder: str | None = None
     opted_out: tuple[str, ...] = ()
+    trial: dict[str, Any] = {}
 
 
 class Order(Struct, frozen=True):
@@ -164,7 +165,7 @@ def _run(job: TrainingJob, order: Order, store: Store, folder: Path, diary: Diar
         resume=folder.exists(),
         threads=order.places.threads,
         settings=_settings(asked, order),
-        trial=TrialSettings(protect=tuple(map(Path, order.places.protect))),
+        trial=TrialSettings(**order.places.trial, protect=tuple(map(Path, order.places.protect))),
     )
     return Outcome.of(run(wanted, store, registry, diary).as_json())
 

@@ -115,6 +115,11 @@ class TrainingSettings(Group):
         True,
         description="`turnout up` works on the queue; false where `turnout jobs work` runs.",
     )
+    general: Path | None = Field(
+        None,
+        description="JSONL chat file of general questions and answers, mixed in against "
+        "forgetting.",
+    )
     protect: tuple[Path, ...] = Field(
         (),
         description="JSONL chat files of what no adapter may forget, by task; none: a small set of "

@@ -80,6 +80,11 @@ class Workspace:
         return self.settings.training.opted_out
 
     @property
+    def general(self) -> Path | None:
+        """Chat file that is mixed in against forgetting."""
+        return self.settings.training.general
+
+    @property
     def protect(self) -> tuple[Path, ...]:
         """Chat files of what adapters may not forget."""
         return self.settings.training.protect

@@ -94,7 +94,13 @@ def loop(
             questions = read_questions(data, seed)
             pack = write_pack(folder / "pack", questions)
             with running(
-                folder, pack, workspace.base_model, engine=engine, python=python, terms=terms
+                folder,
+                pack,
+                workspace.base_model,
+                (data / "general" / "train.jsonl").resolve(),
+                engine=engine,
+                python=python,
+                terms=terms,
             ) as system:
                 story = asyncio.run(Play(system, questions, terms, say).run(phases))
         except (NoQuestions, NotPrepared, NotStarted, NotSeen) as exc:

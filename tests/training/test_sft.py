@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,6 +45,7 @@ class Workspace:
     protect: tuple[Path, ...] = ()
     opted_out: tuple[str, ...] = ()
     trial: Mapping[str, Any] = field(default_factory=dict)
+    general: Path | None = None
     artifacts: Path = field(init=False)
     versions: Artifacts = field(init=False)
     store_url: str = field(init=False)

@@ -78,6 +78,10 @@ class Workspace(Protocol):
         """What `Rules` takes."""
 
     @property
+    def general(self) -> Path | None:
+        """Chat file that is mixed in against forgetting."""
+
+    @property
     def trial(self) -> Mapping[str, Any]:
         """How much a trial asks."""
 
@@ -220,6 +224,7 @@ def work(workspace: Workspace, /, accelerator: str, threads: int | None, lease: 
         protect=tuple(map(str, workspace.protect)),
         encoder=str(workspace.encoder),
         opted_out=workspace.opted_out,
+        general=None if workspace.general is None else str(workspace.general),
         trial=dict(workspace.trial),
     )
     worker = Worker(

@@ -63,6 +63,10 @@ class Workspace(Protocol):
         """Keys whose answers are never trained on."""
 
     @property
+    def general(self) -> Path | None:
+        """Chat file that is mixed in against forgetting."""
+
+    @property
     def trial(self) -> Mapping[str, Any]:
         """How much a trial asks."""
 
@@ -80,7 +84,11 @@ class Workspace(Protocol):
 @click.option(
     "--reviewed", is_flag=True, help="Add what annotators accepted; --from-log always does."
 )
-@click.option("--general", type=_FILE, help="Chat JSONL to mix in against forgetting.")
+@click.option(
+    "--general",
+    type=_FILE,
+    help="Chat JSONL to mix in against forgetting [default: training.general].",
+)
 @click.option(
     "--scrub",
     type=click.Choice(["all", "users", "none"]),
@@ -209,7 +217,7 @@ def train(
         data=data,
         from_log=from_log,
         reviewed=reviewed,
-        general=general,
+        general=general or workspace.general,
         indexes=indexes,
         encoder=workspace.encoder if domains(indexes) else None,
         filters=Filters(scrub=Scrub(scrub)),

@@ -71,6 +71,7 @@ class Places(Struct, frozen=True):
     threads: int | None = None
     protect: tuple[str, ...] = ()
     encoder: str | None = None
+    general: str | None = None
     opted_out: tuple[str, ...] = ()
     trial: dict[str, Any] = {}
 
@@ -161,6 +162,7 @@ def _run(job: TrainingJob, order: Order, store: Store, folder: Path, diary: Diar
         indexes=Path(order.places.indexes),
         encoder=None if order.places.encoder is None else Path(order.places.encoder),
         opted_out=order.places.opted_out,
+        general=None if order.places.general is None else Path(order.places.general),
         challenge=asked.challenge,
         resume=folder.exists(),
         threads=order.places.threads,

@@ -11,9 +11,10 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import AutoModelForCausalLM, PreTrainedModel, set_seed
 
+from training.learning.batches import Batches, as_dataset, collate
 from training.learning.encoding import Encoded
 from training.learning.sft import SftSettings, load_tokenizer, weight_type
-from training.learning.trainer import Batches, answer_logits, as_dataset, collate
+from training.learning.trainer import answer_logits
 from training.progress import Reporter
 
 

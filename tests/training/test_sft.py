@@ -25,9 +25,10 @@ from tests.serving import wait_for
 from tests.training.conftest import write_chat
 from training.cli.train import train as verb
 from training.errors import RunFailed
+from training.learning.batches import Batches, as_dataset, collate, shared_prefix
 from training.learning.encoding import IGNORED, Encoded, encode_all
 from training.learning.sft import TARGET_MODULES, SftSettings, load_tokenizer, lora, train
-from training.learning.trainer import Batches, answer_logits, as_dataset, collate, shared_prefix
+from training.learning.trainer import answer_logits
 from training.progress import Silence
 from training.rows import Row, read_chat
 from training.run import Job, run

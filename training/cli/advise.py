@@ -5,18 +5,18 @@ import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
-from adapters.artifacts import Artifacts
 from adapters.errors import AdapterError, PackError, UnknownVersion
 from adapters.registry import Registry
 from adapters.store import Store
 from retrieval.errors import RetrievalError
 from retrieval.versions import domains
 from router.errors import PictureError
+from training.cli.workspace import Workspace
 from training.errors import DataError, TooFewRows, TrainingError
 from training.evaluation.endpoint import Endpoint
 from training.progress import Bar, Reporter
@@ -28,42 +28,6 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-class Workspace(Protocol):
-    """What this verb needs of the command's workspace."""
-
-    @property
-    def state(self) -> Path:
-        """State directory."""
-
-    @property
-    def artifacts(self) -> Path:
-        """Where indexes lie, in a folder of that name."""
-
-    @property
-    def versions(self) -> Artifacts:
-        """Where adapter versions lie."""
-
-    @property
-    def store_url(self) -> str:
-        """SQLAlchemy URL of the store."""
-
-    @property
-    def base_model(self) -> Path:
-        """Folder of the base model."""
-
-    @property
-    def encoder(self) -> Path:
-        """Folder of the embedding model; prepared when it is asked for."""
-
-    @property
-    def packs(self) -> tuple[Path, ...]:
-        """Folders of the configured packs."""
-
-    @property
-    def development_key(self) -> str | None:
-        """Key of the system that runs on this state folder, if `turnout up` made one."""
 
 
 def _drawable(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:

@@ -5,7 +5,8 @@ import click
 from adapters.cli import as_json, show_json, show_table
 from adapters.review.book import Wanted
 from adapters.review.item import ItemKind, ItemState
-from training.cli.queue import Workspace, of_batch, of_kind, opened_book
+from training.cli.queue import of_batch, of_kind, opened_book
+from training.cli.workspace import Workspace
 from training.review.agreement import Agreement, agreement
 
 

@@ -10,7 +10,8 @@ from adapters.cli import as_json, show_json, show_table
 from adapters.review.book import ReviewBook, Wanted
 from adapters.review.item import ItemKind
 from adapters.review.proposal import MOST_ANNOTATORS
-from training.cli.queue import Workspace, opened_book
+from training.cli.queue import opened_book
+from training.cli.workspace import Workspace
 from training.errors import DataError
 from training.evaluation.endpoint import Endpoint
 from training.evaluation.evaluate import evaluate

@@ -2,40 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import click
 
 from adapters.store import Store
+from training.cli.workspace import Workspace
 from training.errors import TrainingError
 from training.progress import Bar
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
-class Workspace(Protocol):
-    """What this verb needs of the command's workspace."""
-
-    @property
-    def state(self) -> Path:
-        """State directory."""
-
-    @property
-    def artifacts(self) -> Path:
-        """Where indexes lie, in a folder of that name."""
-
-    @property
-    def store_url(self) -> str:
-        """SQLAlchemy URL of the store."""
-
-    @property
-    def opted_out(self) -> tuple[str, ...]:
-        """Keys whose answers are never trained on."""
-
-    @property
-    def packs(self) -> tuple[Path, ...]:
-        """Folders of the configured packs."""
 
 
 @click.command()

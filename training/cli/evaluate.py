@@ -4,13 +4,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 from pydantic import ValidationError
 
-from adapters.artifacts import Artifacts
 from adapters.errors import AdapterError
 from adapters.experiments.design import Judge
 from adapters.packs import Pack
@@ -18,6 +17,7 @@ from adapters.probes import Probe
 from adapters.registry import Aliases, Registry
 from adapters.store import Store
 from training.cli.tables import report
+from training.cli.workspace import Workspace
 from training.errors import DataError, TooFewRows, TrainingError
 from training.evaluation.endpoint import Endpoint
 from training.evaluation.examination import Likeness, Models, Wanted, examine
@@ -33,26 +33,6 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _JUDGE_KEY = "JUDGE_API_KEY"
-
-
-class Workspace(Protocol):
-    """What this verb needs of the command's workspace."""
-
-    @property
-    def development_key(self) -> str | None:
-        """Key of the system that runs on this state folder, if `turnout up` made one."""
-
-    @property
-    def versions(self) -> Artifacts:
-        """Where adapter versions lie."""
-
-    @property
-    def store_url(self) -> str:
-        """SQLAlchemy URL of the store."""
-
-    @property
-    def base_model(self) -> Path:
-        """Folder of the base model."""
 
 
 @click.command()

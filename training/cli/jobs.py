@@ -5,17 +5,15 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import click
 from msgspec import to_builtins
 
-from adapters.artifacts import Artifacts
 from adapters.cli import as_json, show_table
 from adapters.errors import AdapterError
 from adapters.experiments.plan import Plan
@@ -24,6 +22,7 @@ from adapters.jobs import JobBook
 from adapters.packs import Pack
 from adapters.registry import Registry
 from adapters.store import Store
+from training.cli.workspace import Workspace
 from training.service.attempt import Places
 from training.service.drift import DomainDrift
 from training.service.succession import Succession
@@ -32,66 +31,6 @@ from training.service.worker import LEASE_SECONDS, Worker
 
 ACTOR = "turnout jobs"
 _MESSAGES = (EventKind.MESSAGE, EventKind.CHECKPOINT)
-
-
-class Workspace(Protocol):
-    """What these verbs need of the command's workspace."""
-
-    @property
-    def state(self) -> Path:
-        """State directory."""
-
-    @property
-    def store_url(self) -> str:
-        """SQLAlchemy URL of the store."""
-
-    @property
-    def artifacts(self) -> Path:
-        """Where indexes lie, in a folder of that name."""
-
-    @property
-    def artifact_root(self) -> str:
-        """Where adapter versions and uploads lie: a folder or a URL."""
-
-    @property
-    def base_model(self) -> Path:
-        """Folder of the base model."""
-
-    @property
-    def packs(self) -> tuple[Path, ...]:
-        """Folders of the configured packs."""
-
-    @property
-    def encoder(self) -> Path:
-        """Folder of the embedding model; prepared when it is asked for."""
-
-    @property
-    def protect(self) -> tuple[Path, ...]:
-        """Chat files of what adapters may not forget."""
-
-    @property
-    def opted_out(self) -> tuple[str, ...]:
-        """Keys whose answers are never trained on."""
-
-    @property
-    def triggers(self) -> Mapping[str, Any]:
-        """What `Rules` takes."""
-
-    @property
-    def general(self) -> Path | None:
-        """Chat file that is mixed in against forgetting."""
-
-    @property
-    def trial(self) -> Mapping[str, Any]:
-        """How much a trial asks."""
-
-    @property
-    def rollout(self) -> Mapping[str, Any]:
-        """What `Plan` takes."""
-
-    @property
-    def versions(self) -> Artifacts:
-        """Where adapter versions lie."""
 
 
 @click.group()

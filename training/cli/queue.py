@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Protocol
 
 import click
 
@@ -11,31 +9,8 @@ from adapters.errors import AdapterError, InvalidReview, UnknownItem
 from adapters.review.book import ReviewBook
 from adapters.review.item import ItemKind
 from adapters.store import Store
+from training.cli.workspace import Workspace
 from training.errors import DataError, TooFewRows, TrainingError
-
-
-class Workspace(Protocol):
-    """What these verbs need of the command's workspace."""
-
-    @property
-    def store_url(self) -> str:
-        """SQLAlchemy URL of the store."""
-
-    @property
-    def packs(self) -> tuple[Path, ...]:
-        """Folders of the configured packs."""
-
-    @property
-    def artifacts(self) -> Path:
-        """Where indexes lie, in a folder of that name."""
-
-    @property
-    def opted_out(self) -> tuple[str, ...]:
-        """Keys whose answers are never trained on."""
-
-    @property
-    def development_key(self) -> str | None:
-        """Key of the system that runs on this state folder, if `turnout up` made one."""
 
 
 def _kind(_context: click.Context, _option: click.Parameter, name: str | None) -> ItemKind | None:

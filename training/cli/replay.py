@@ -3,32 +3,19 @@
 import json
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import click
 
-from adapters.artifacts import Artifacts
 from adapters.manifest import MANIFEST, Manifest
 from adapters.registry import Registry
 from adapters.store import Store
+from training.cli.workspace import Workspace
 from training.errors import TrainingError
 from training.progress import Bar
 
 if TYPE_CHECKING:
     from training.replay import Replay
-
-
-class Workspace(Protocol):
-    """What a replay needs of the command's workspace."""
-
-    @property
-    def state(self) -> Path: ...
-    @property
-    def versions(self) -> Artifacts: ...
-    @property
-    def store_url(self) -> str: ...
-    @property
-    def base_model(self) -> Path: ...
 
 
 def replay_version(workspace: Workspace, source: str, *, as_json: bool) -> None:

@@ -16,7 +16,8 @@ from adapters.review.views import seen_by, shown
 from adapters.review.wording import checked_name
 from training.cli.agreement import show_agreement, stats
 from training.cli.comparing import compare, report
-from training.cli.queue import Workspace, as_annotator, of_batch, of_kind, opened_book, opened_store
+from training.cli.queue import as_annotator, of_batch, of_kind, opened_book, opened_store
+from training.cli.workspace import Workspace
 from training.curation.context import Context
 from training.progress import Bar
 from training.review.collecting import collect as collect_disputed

@@ -11,7 +11,8 @@ from adapters.packs import Pack
 from adapters.review.proposal import MOST_ANNOTATORS
 from retrieval.chunking import Chunking, passages_of
 from retrieval.documents import read_documents
-from training.cli.queue import Workspace, opened_book
+from training.cli.queue import opened_book
+from training.cli.workspace import Workspace
 from training.errors import DataError
 from training.progress import Bar
 from training.review.collecting import labels_by_task

@@ -2,14 +2,12 @@
 
 import json
 import secrets
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from adapters.artifacts import Artifacts
 from adapters.files import is_plain
 from adapters.lora import ALLOWED_RANKS
 from adapters.registry import Registry
@@ -17,6 +15,7 @@ from adapters.store import Store
 from retrieval.versions import domains
 from training.cli.replay import replay_version
 from training.cli.tables import table
+from training.cli.workspace import Workspace
 from training.errors import TrainingError
 from training.progress import Bar
 
@@ -25,54 +24,6 @@ if TYPE_CHECKING:
     from training.run import Job, Launch, Result
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-class Workspace(Protocol):
-    """What these verbs need of the command's workspace."""
-
-    @property
-    def state(self) -> Path:
-        """State directory."""
-
-    @property
-    def versions(self) -> Artifacts:
-        """Where adapter versions lie."""
-
-    @property
-    def store_url(self) -> str:
-        """SQLAlchemy URL of the store."""
-
-    @property
-    def artifacts(self) -> Path:
-        """Where indexes lie, in a folder of that name."""
-
-    @property
-    def base_model(self) -> Path:
-        """Folder of the base model."""
-
-    @property
-    def encoder(self) -> Path:
-        """Folder of the embedding model; prepared when it is asked for."""
-
-    @property
-    def packs(self) -> tuple[Path, ...]:
-        """Folders of the configured packs."""
-
-    @property
-    def opted_out(self) -> tuple[str, ...]:
-        """Keys whose answers are never trained on."""
-
-    @property
-    def general(self) -> Path | None:
-        """Chat file that is mixed in against forgetting."""
-
-    @property
-    def trial(self) -> Mapping[str, Any]:
-        """How much a trial asks."""
-
-    @property
-    def protect(self) -> tuple[Path, ...]:
-        """Chat files of what adapters may not forget."""
 
 
 @click.command()

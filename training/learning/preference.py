@@ -13,16 +13,10 @@ from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, logsigmoid
 
+from training.learning.batches import Batches, as_row, collate
 from training.learning.encoding import IGNORED, Encoded, encode
 from training.learning.parallel import total
-from training.learning.trainer import (
-    AnswerTrainer,
-    Batches,
-    answer_logits,
-    answer_rows,
-    as_row,
-    collate,
-)
+from training.learning.trainer import AnswerTrainer, answer_logits, answer_rows
 from training.rows import Row
 
 

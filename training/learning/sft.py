@@ -28,10 +28,11 @@ from trl.trainer.sft_config import SFTConfig
 
 from adapters.lora import CONFIG
 from training.errors import TrainingError
+from training.learning.batches import as_dataset, collate
 from training.learning.checkpoints import clear, newest
 from training.learning.encoding import Encoded
 from training.learning.preference import Pair, PairTrainer, as_pairs, collate_pairs
-from training.learning.trainer import AnswerTrainer, as_dataset, collate
+from training.learning.trainer import AnswerTrainer
 from training.learning.watch import Trained, Watch
 from training.progress import Reporter
 

@@ -117,8 +117,11 @@ class TrainingSettings(Group):
     )
     general: Path | None = Field(
         None,
-        description="JSONL chat file of general questions and answers, mixed in against "
-        "forgetting.",
+        description="JSONL chat file of what adapters are held to say as the base model says it, "
+        "against forgetting; none: a small set of the package's own.",
+    )
+    general_share: float = Field(
+        0.1, ge=0, lt=1, description="Share of such rows among all that a run learns from."
     )
     protect: tuple[Path, ...] = Field(
         (),

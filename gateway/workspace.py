@@ -85,6 +85,11 @@ class Workspace:
         return self.settings.training.general
 
     @property
+    def general_share(self) -> float:
+        """Share of its rows among all."""
+        return self.settings.training.general_share
+
+    @property
     def protect(self) -> tuple[Path, ...]:
         """Chat files of what adapters may not forget."""
         return self.settings.training.protect

@@ -46,7 +46,8 @@ class Row:
     """A prompt and an answer to it; of a preference pair the better one, of a KTO row the judged.
 
     `origin` is `file:line` or a receipt, `unit` who asked, `time` when (unix seconds);
-    `slice` names a kind of rows whose score is of interest by itself.
+    `slice` names a kind of rows whose score is of interest by itself. The answer of a `held` row is
+    not learned: training holds the model to what it says there without an adapter.
     """
 
     prompt: tuple[tuple[str, str], ...]
@@ -60,6 +61,7 @@ class Row:
     time: float | None = None
     source: Source = Source.FILE
     slice: str | None = None
+    held: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -140,6 +142,8 @@ def assembled(
     meta = line.get("meta") or {}
     if not isinstance(meta, dict):
         raise DataError(f'{where}: "meta" must be an object')
+    if not isinstance(held := meta.get("held", False), bool):
+        raise DataError(f"{where}: meta.held must be true or false, not {held!r:.40}")
     return Row(
         prompt=tuple(turns),
         answer=answer,
@@ -151,6 +155,7 @@ def assembled(
         desirable=desirable,
         time=_instant(meta, where),
         slice=_word(meta, "slice", where),
+        held=held,
     )
 
 
@@ -178,7 +183,7 @@ def canonical(row: Row) -> str:
     """What makes two rows the same row: everything but where and when it came from
     and what it is counted with."""
     content = [row.prompt, row.answer, row.task, row.label, row.unit]
-    return json.dumps([*content, row.rejected, row.desirable])
+    return json.dumps([*content, row.rejected, row.desirable, *(["held"] if row.held else [])])
 
 
 def _turn(message: object, where: str) -> Turn:

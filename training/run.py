@@ -19,7 +19,7 @@ from training.curation.card import write_dataset
 from training.curation.curate import Filters
 from training.curation.formats import read_examples
 from training.curation.prepare import Prepared, prepare, refuse_leaks
-from training.curation.sources import gather
+from training.curation.sources import GENERAL, gather
 from training.curation.split import Split
 from training.errors import DataError, TooFewRows
 from training.evaluation.capabilities import read_protected
@@ -59,7 +59,8 @@ class Launch(Protocol):
 class Job:
     """What to train, from what, where to leave traces. `data` replaces the pack's train.jsonl;
     `reviewed` adds what annotators accepted, as `from_log` does; `general` are rows against
-    forgetting, `indexes` hold the passages that the log names, keys in `opted_out` give nothing.
+    forgetting, None for the shipped ones; `indexes` hold the passages that the log names; keys in
+    `opted_out` give nothing.
 
     `validation` is kept out of training. It is what epochs are compared by; where the pack has no
     evaluation set it is what the candidate is judged by instead, never both. `resume`: the folder
@@ -187,7 +188,7 @@ def _prepare(job: Job, store: Store, reporter: Reporter) -> Prepared:
         job.data,
         store if job.from_log else None,
         reviews=store if job.from_log or job.reviewed else None,
-        general=job.general,
+        general=job.general or GENERAL,
         indexes=job.indexes,
         opted_out=job.opted_out,
     )

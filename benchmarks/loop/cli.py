@@ -97,7 +97,6 @@ def loop(
                 folder,
                 pack,
                 workspace.base_model,
-                (data / "general" / "train.jsonl").resolve(),
                 engine=engine,
                 python=python,
                 terms=terms,

@@ -38,13 +38,13 @@ class Terms:
     stage_units: int = 20
     effect: float = 0.2
 
-    def toml(self, general: Path) -> str:
-        """The settings under `[training]`; `general` is mixed in against forgetting."""
+    @property
+    def toml(self) -> str:
+        """The settings under `[training]`."""
         return f"""
 [training]
 automatic = false
 minutes = {self.minutes}
-general = "{general}"
 [training.triggers]
 feedback = {self.feedback}
 cooldown_hours = 0
@@ -88,7 +88,7 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, pack: Path, model: Path, general: Path, *, engine: str, python: Path, terms: Terms
+    folder: Path, pack: Path, model: Path, *, engine: str, python: Path, terms: Terms
 ) -> Iterator[Running]:
     """Start everything on an empty state; all of it ends with the block."""
     log, state = folder / "engine.log", folder / "state"
@@ -96,7 +96,7 @@ def running(
     server = server or embedded_engine(model, log)
     config = folder / "turnout.toml"
     kind = "vllm" if engine == "vllm" else "embedded"
-    config.write_text(_config(kind, server.url, pack, terms.toml(general)), encoding="utf-8")
+    config.write_text(_config(kind, server.url, pack, terms.toml), encoding="utf-8")
     run_verb(state, config, "router", "fit")
     admin = free_port()
     gateway = gateway_process(config, state, folder / "gateway.log", key=KEY, admin_port=admin)

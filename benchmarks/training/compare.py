@@ -19,6 +19,7 @@ from benchmarks.training.plan import Plan
 from retrieval.documents import read_documents
 from retrieval.encoder import StaticEncoder
 from retrieval.ingest import ingest
+from training.curation.sources import GENERAL
 from training.curation.split import Split
 from training.evaluation.evaluate import Answers, Evaluation, evaluate
 from training.evaluation.inprocess import BASE, InProcess
@@ -42,7 +43,7 @@ def compare(plan: Plan, reporter: Reporter) -> Comparison:
         if domain.name not in plan.names:
             continue
         reporter.stage(f"{domain.name}: curate")
-        pieces = parts(domain.name, tuple(packs.values()))
+        pieces = parts(domain.name, tuple(packs.values()), GENERAL)
         times = Times()
         adapter = _adapter(domain, tuple(packs.values()), plan, reporter)
         times("training")

@@ -109,10 +109,11 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         Row(PROMPT, "So.", "why", "so", "u", "out.jsonl:1", time=3.5),
         Row(PROMPT, "So.", "why", origin="out.jsonl:2", rejected="No."),
         Row(PROMPT, "é\u2028", "why", origin="out.jsonl:3", desirable=True),
+        Row(PROMPT, "Because.", origin="out.jsonl:4", held=True),
     ]
     write_examples(tmp_path / "out.jsonl", rows)
     assert read_examples(tmp_path / "out.jsonl") == rows
-    assert [row.kind for row in rows] == [Kind.SFT, Kind.PREFERENCE, Kind.KTO]
+    assert [row.kind for row in rows] == [Kind.SFT, Kind.PREFERENCE, Kind.KTO, Kind.SFT]
     first = tmp_path / "first.jsonl"
     write_examples(first, rows[:1])
     assert read_chat(first)[0].answer == "So."

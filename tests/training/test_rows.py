@@ -68,6 +68,7 @@ def test_a_row_is_prompt_answer_task_label_unit_and_origin(tmp_path: Path) -> No
         ({"messages": [{"role": "wizard", "content": "x"}, ANSWER]}, "role 'wizard' is not one of"),
         ({"messages": [{**USER, "content": "\ud800"}, ANSWER]}, "not valid Unicode"),
         ({"messages": [USER, ANSWER], "meta": {"task": 3}}, "meta.task must be a string, not int"),
+        ({"messages": [USER, ANSWER], "meta": {"held": 1}}, "meta.held must be true or false"),
         ({"messages": [USER, ANSWER], "meta": ["task"]}, '"meta" must be an object'),
     ],
 )

@@ -27,6 +27,7 @@ from training.cli.train import train as verb
 from training.errors import RunFailed
 from training.learning.batches import Batches, as_dataset, collate, shared_prefix
 from training.learning.encoding import IGNORED, Encoded, encode_all
+from training.learning.retention import compared, divergence
 from training.learning.sft import TARGET_MODULES, SftSettings, load_tokenizer, lora, train
 from training.learning.trainer import answer_logits
 from training.progress import Silence
@@ -47,6 +48,7 @@ class Workspace:
     opted_out: tuple[str, ...] = ()
     trial: Mapping[str, Any] = field(default_factory=dict)
     general: Path | None = None
+    general_share: float = 0.1
     artifacts: Path = field(init=False)
     versions: Artifacts = field(init=False)
     store_url: str = field(init=False)
@@ -90,6 +92,16 @@ def test_batches_hold_each_row_once_and_rows_that_begin_alike() -> None:
     assert list(batches) != first
 
 
+def test_held_rows_are_among_themselves() -> None:
+    rows = [Encoded((7,) * 20 + (n,), 20, held=n % 5 == 0) for n in range(40)]
+    batches = list(Batches(rows, 8, seed=1))
+    assert len(batches) == 5
+    assert all(len({rows[index].held for index in batch}) == 1 for batch in batches)
+    (held,) = (batch for batch in batches if rows[batch[0]].held)
+    lines = list(as_dataset(rows))
+    assert collate([lines[index] for index in held], pad=2)["held"]
+
+
 def test_the_shared_prefix_ends_where_prompts_part_or_an_answer_begins() -> None:
     same = (7,) * 30
     assert shared_prefix([Encoded((*same, 1, 2), 31), Encoded((*same, 3, 2), 31)]) == 30
@@ -121,6 +133,36 @@ def test_the_quick_loss_and_its_gradient_are_the_plain_ones(
     torch.testing.assert_close(gradient, weight.grad, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_a_held_row_draws_the_adapter_back_to_the_base_model(
+    encoded: list[Encoded], base_model: Path
+) -> None:
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_pretrained(str(base_model), dtype=torch.float32)
+    model = get_peft_model(base, lora(SftSettings(rank=8)))
+    inputs = collate(list(as_dataset(encoded[:3])), pad=2)
+    assert divergence(model, inputs).item() == 0
+    learned = [p for n, p in model.named_parameters() if "lora_B" in n]
+    with torch.no_grad():
+        for weight in learned:
+            weight.normal_(std=0.02)
+    away = divergence(model, inputs)
+    ids, real = inputs["input_ids"], inputs["attention_mask"].bool()
+    adapted = model(input_ids=ids, attention_mask=inputs["attention_mask"]).logits
+    with model.disable_adapter():
+        before = model(input_ids=ids, attention_mask=inputs["attention_mask"]).logits
+    mine, its = adapted.log_softmax(-1)[real], before.log_softmax(-1)[real]
+    assert sum(map(compared, real.sum(1).tolist())) == len(mine)
+    torch.testing.assert_close(away, (its.exp() * (its - mine)).sum(), rtol=1e-3, atol=1e-3)
+    away.backward()
+    with torch.no_grad():
+        for weight in learned:
+            weight -= 1e-4 * weight.grad / weight.grad.norm()
+    assert divergence(model, inputs).item() < away.item()
+    inputs["labels"][1:] = IGNORED
+    assert 0 < divergence(model, inputs).item() < away.item()
+
+
 def test_a_run_learns_is_evaluated_and_registered(
     pack: Path, base_model: Path, tmp_path: Path
 ) -> None:
@@ -133,14 +175,14 @@ def test_a_run_learns_is_evaluated_and_registered(
     assert outcome.exit_code == 0, outcome.output
     result = json.loads(outcome.stdout)
     assert result["verdict"] == "pass" and result["promoted"]
-    assert result["dataset"]["kept"] == 60
+    assert result["dataset"]["kept"] == 67  # with seven general rows
     store = Store(workspace.store_url)
     registry = Registry(store, workspace.versions)
     assert registry.aliases() == {"boiler": Aliases(champion=result["version"])}
     manifest = verify(registry.version(result["version"]).folder)
     store.close()
     assert (manifest.rank, manifest.method, manifest.seeds) == (8, "sft", {"split": 1, "train": 1})
-    assert manifest.data["rows"] == {"train": 32, "validation": 4, "test": 24}
+    assert manifest.data["rows"] == {"train": 39, "validation": 4, "test": 24}
     assert manifest.data["digest"] == result["dataset"]["digest"]
     assert [(metric.task, metric.base_score) for metric in manifest.metrics] == [("fault", 0.0)]
     config = check_adapter(registry.version(result["version"]).folder)
@@ -151,8 +193,9 @@ def test_a_run_learns_is_evaluated_and_registered(
     assert {path.name for path in folder.iterdir()} == names
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     steps = [line for line in log if "loss" in line]
-    assert [line["step"] for line in steps] == list(range(1, 13))
-    assert steps[-1]["loss"] < steps[0]["loss"] / 4
+    assert [line["step"] for line in steps] == list(range(1, 16))
+    first, last = ([line["loss"] for line in some] for some in (steps[:5], steps[-5:]))
+    assert max(last) < max(first) / 4
     assert sum("validation_loss" in line for line in log) == 3
 
 

@@ -27,7 +27,9 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--reviewed", is_flag=True, help="Add what annotators accepted; --from-log always does."
 )
-@click.option("--general", type=_FILE, help="Chat JSONL to mix in against forgetting.")
+@click.option(
+    "--general", type=_FILE, help="Chat JSONL to mix in: what answers must not move away from."
+)
 @click.option(
     "--general-share",
     type=click.FloatRange(0, 0.9),

@@ -164,6 +164,7 @@ def work(workspace: Workspace, /, accelerator: str, threads: int | None, lease: 
         encoder=str(workspace.encoder),
         opted_out=workspace.opted_out,
         general=None if workspace.general is None else str(workspace.general),
+        general_share=workspace.general_share,
         trial=dict(workspace.trial),
     )
     worker = Worker(

@@ -38,7 +38,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--general",
     type=_FILE,
-    help="Chat JSONL to mix in against forgetting [default: training.general].",
+    help="Chat JSONL that answers must not move away from [default: training.general].",
 )
 @click.option(
     "--scrub",
@@ -171,7 +171,7 @@ def train(
         general=general or workspace.general,
         indexes=indexes,
         encoder=workspace.encoder if domains(indexes) else None,
-        filters=Filters(scrub=Scrub(scrub)),
+        filters=Filters(scrub=Scrub(scrub), general_share=workspace.general_share),
         opted_out=workspace.opted_out,
         promote=promote,
         threads=threads,

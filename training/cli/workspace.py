@@ -47,6 +47,10 @@ class Workspace(Protocol):
         """Chat file that is mixed in against forgetting."""
 
     @property
+    def general_share(self) -> float:
+        """Share of its rows among all."""
+
+    @property
     def trial(self) -> Mapping[str, Any]:
         """How much a trial asks."""
 

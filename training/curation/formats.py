@@ -76,6 +76,7 @@ def written(row: Row) -> str:
         "unit": row.unit,
         "time": row.time,
         "slice": row.slice,
+        "held": row.held or None,
     }
     meta = {name: value for name, value in facts.items() if value is not None}
     answer = _said(row.answer)

@@ -15,6 +15,9 @@ from training.errors import DataError, TooFewRows
 from training.review.accepted import reviewed_rows
 from training.rows import Row, Source, read_chat
 
+# Shipped: questions of many kinds, asked in many forms, with examples and without.
+GENERAL = Path(__file__).with_name("general.jsonl")
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
@@ -79,13 +82,18 @@ def gather(
         rows=tuple(rows),
         held_out=sets.get(domain),
         removed=tuple(removed),
-        general=tuple(_of(Source.GENERAL, read_chat(general))) if general else (),
+        general=_held(general) if general else (),
         evaluations=sets | {str(file): tuple(read_chat(file)) for file in evaluations},
     )
 
 
 def _of(source: Source, rows: Iterable[Row]) -> list[Row]:
     return [replace(row, source=source) for row in rows]
+
+
+def _held(general: Path) -> tuple[Row, ...]:
+    rows = _of(Source.GENERAL, read_chat(general))
+    return tuple(replace(row, held=True) for row in rows)
 
 
 def _nothing(domain: str, files: Sequence[Path], unusable: int | None) -> str:

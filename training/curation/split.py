@@ -54,7 +54,7 @@ def split(
     `evaluations`, by name, are removed. General rows are only trained on.
 
     Raises:
-        TooFewRows: fewer than FEWEST_ROWS training rows, or no test row, would be left.
+        TooFewRows: fewer than FEWEST_ROWS other training rows, or no test row, would be left.
     """
     sets = dict(evaluations or {})
     if held_out and held_out not in sets.values():
@@ -74,16 +74,16 @@ def split(
         newest, test = [], list(held_out)
     validation = _take(groups, order, clean, min(share, MOST_VALIDATION_ROWS))
     train = [clean[index] for index in sorted(index for some in groups.values() for index in some)]
-    train += general
     if len(train) < FEWEST_ROWS:
+        given = sum(row.source is not Source.GENERAL for row in rows)
         raise TooFewRows(
-            f"{len(train)} training rows are left of {len(rows)}; at least {FEWEST_ROWS} are needed"
+            f"{len(train)} training rows are left of {given}; at least {FEWEST_ROWS} are needed"
         )
     if not test:
         raise TooFewRows("no row is left to evaluate on; give the pack an eval.jsonl, or more rows")
     since = min((row.time for row in test if row.time is not None), default=None)
     return Split(
-        train=tuple(train),
+        train=(*train, *general),
         validation=tuple(validation),
         test=tuple(test),
         contaminated=tuple(contaminated),

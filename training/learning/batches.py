@@ -18,13 +18,15 @@ _WINDOW = 32
 
 
 class Batches(Sampler[list[int]]):
-    """Row indices in batches that begin alike and have similar lengths, each epoch reshuffled."""
+    """Row indices in batches that begin alike and have similar lengths, each epoch reshuffled; held
+    rows are among themselves."""
 
     def __init__(self, rows: Sequence[Encoded], batch_size: int, seed: int) -> None:
         self._rows, self._batch_size, self._seed = rows, batch_size, seed
         self._groups: dict[tuple[int, ...], list[int]] = {}
         for index, row in enumerate(rows):
-            self._groups.setdefault(row.input_ids[:SHORTEST_SHARED_PREFIX], []).append(index)
+            start = () if row.held else row.input_ids[:SHORTEST_SHARED_PREFIX]
+            self._groups.setdefault(start, []).append(index)
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -59,13 +61,14 @@ def as_dataset(rows: Sequence[Encoded]) -> Dataset:
         {
             "input_ids": [list(row.input_ids) for row in rows],
             "answer_at": [row.answer_at for row in rows],
+            "held": [row.held for row in rows],
         }
     )
 
 
 def as_row(line: Mapping[str, Any]) -> Encoded:
     """A line of `as_dataset` as a row again."""
-    return Encoded(tuple(line["input_ids"]), line["answer_at"])
+    return Encoded(tuple(line["input_ids"]), line["answer_at"], line.get("held", False))
 
 
 def collate(lines: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
@@ -84,6 +87,7 @@ def collate(lines: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
         "labels": labels,
         "attention_mask": mask,
         "shared": shared_prefix(rows),
+        "held": rows[0].held,
     }
 
 

@@ -13,10 +13,12 @@ IGNORED = -100  # the label of a token that is not learned; PyTorch's cross-entr
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A row as token ids; the answer, end-of-turn token included, begins at `answer_at`."""
+    """A row as token ids; the answer, end-of-turn token included, begins at `answer_at`. A `held`
+    row is not learned: the model is to say of it what it said before."""
 
     input_ids: tuple[int, ...]
     answer_at: int
+    held: bool = False
 
     @property
     def labels(self) -> list[int]:
@@ -50,7 +52,7 @@ def encode(row: Row, tokenizer: Any, max_length: int) -> Encoded | None:
         return None
     if len(asked) > room:
         asked = asked[: room // 2] + asked[len(asked) - (room - room // 2) :]
-    return Encoded((*asked, *learned), len(asked))
+    return Encoded((*asked, *learned), len(asked), row.held)
 
 
 def encode_all(

@@ -24,6 +24,7 @@ from training.learning.batches import Batches, as_row
 from training.learning.checkpoints import admit, aside
 from training.learning.encoding import IGNORED
 from training.learning.parallel import average_gradients, first, share, total
+from training.learning.retention import compared, divergence
 
 
 class AnswerTrainer(SFTTrainer):
@@ -92,11 +93,13 @@ class AnswerTrainer(SFTTrainer):
     def _collate(self, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """This process's share of a batch, with the rows and tokens of the whole."""
         part = share(lines, self.accelerator.process_index, self.accelerator.num_processes)
-        tokens = sum(map(self._length, lines))
-        return {**self.data_collator(part), "rows": len(lines), "tokens": tokens}
-
-    def _length(self, line: Mapping[str, Any]) -> int:
-        return len(line["input_ids"])
+        lengths = [len(line["input_ids"]) for line in lines]
+        whole = {
+            "rows": len(lines),
+            "tokens": sum(lengths),
+            "compared": sum(map(compared, lengths)),
+        }
+        return self.data_collator(part) | whole
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """None: TRL writes one beside every checkpoint."""
@@ -149,12 +152,17 @@ class AnswerTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Mean negative log-likelihood of the answer tokens; while training, this process's part of
-        it times the number of processes, as their mean is taken."""
+        """Mean negative log-likelihood of the answer tokens, or of held rows the mean divergence
+        from the base model; while training, this process's part of it times the number of
+        processes, as their mean is taken."""
         labels = inputs["labels"]
-        base = self.accelerator.unwrap_model(model).get_base_model()
+        adapted = self.accelerator.unwrap_model(model)
+        processes = self.accelerator.num_processes
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.args.bf16):
-            logits, expected = answer_logits(base, inputs)
+            if model.training and inputs["held"]:
+                self._count(inputs)
+                return divergence(adapted, inputs) * processes / inputs["compared"]
+            logits, expected = answer_logits(adapted.get_base_model(), inputs)
         loss = cross_entropy(logits.float(), expected, reduction="sum")
         if not model.training:
             rows = answer_rows(labels)
@@ -162,7 +170,6 @@ class AnswerTrainer(SFTTrainer):
             right = asked.numel() - wrong.numel()
             return self._validated_loss(loss, expected.numel(), right, asked.numel())
         self._count(inputs)
-        processes = self.accelerator.num_processes
         tokens = expected.numel() if num_items_in_batch is None else num_items_in_batch
         return loss * processes / tokens
 

@@ -72,6 +72,7 @@ class Places(Struct, frozen=True):
     protect: tuple[str, ...] = ()
     encoder: str | None = None
     general: str | None = None
+    general_share: float = 0.1
     opted_out: tuple[str, ...] = ()
     trial: dict[str, Any] = {}
 
@@ -141,6 +142,7 @@ def attempt(order: Order, store: Store, unwanted: Callable[[], bool]) -> None:
 
 def _run(job: TrainingJob, order: Order, store: Store, folder: Path, diary: Diary) -> Outcome:
     # Here, as it brings PyTorch: a machine without it can still say so.
+    from training.curation.curate import Filters
     from training.evaluation.trial import TrialSettings
     from training.run import Job, run
 
@@ -163,6 +165,7 @@ def _run(job: TrainingJob, order: Order, store: Store, folder: Path, diary: Diar
         encoder=None if order.places.encoder is None else Path(order.places.encoder),
         opted_out=order.places.opted_out,
         general=None if order.places.general is None else Path(order.places.general),
+        filters=Filters(general_share=order.places.general_share),
         challenge=asked.challenge,
         resume=folder.exists(),
         threads=order.places.threads,

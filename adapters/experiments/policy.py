@@ -20,6 +20,7 @@ from adapters.experiments.measures import Direction
 from adapters.experiments.observations import Measurement
 from adapters.experiments.pulse import MISSING
 from adapters.experiments.report import Outcome, Report, Verdict
+from adapters.experiments.statistics.sequential import SequentialTest
 from adapters.store import instant
 
 _BAD = (Outcome.HARMFUL, Outcome.WORSE)
@@ -98,10 +99,14 @@ class Situation:
 
     @property
     def stage_is_over(self) -> bool:
-        """Whether the present weights have had their time and their units."""
+        """Whether the present weights have had their time and their units, and no arm under test
+        so few in all that harm could not be seen."""
         limits, began = self.entry.experiment.limits, self.stage_began
         enough = self.units_since(began) >= limits.stage_units
-        return enough and self.now - began >= 3600 * limits.stage_hours
+        tested = self.entry.experiment.live[1:]
+        fewest = min(self.measured.populations[arm.name].units for arm in tested)
+        visible = fewest >= SequentialTest().minimum_units
+        return enough and visible and self.now - began >= 3600 * limits.stage_hours
 
     @property
     def in_the_race(self) -> list[Verdict]:

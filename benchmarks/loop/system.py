@@ -35,7 +35,7 @@ class Terms:
     feedback: int = 380
     minutes: float = 8.0
     stages: tuple[float, ...] = (10.0, 50.0, 100.0)
-    stage_units: int = 20
+    stage_units: int = 30
     effect: float = 0.2
 
     @property

@@ -134,7 +134,7 @@ def test_a_run_goes_on_with_the_dataset_it_began_with(
         return seen[-1][0]
 
     first = tried(job)
-    assert [len(part) for part in (first.train, first.validation, first.test)] == [40, 8, 12]
+    assert [len(part) for part in (first.train, first.validation, first.test)] == [47, 8, 12]
     write_chat(pack / "train.jsonl", rows[:40])
     again = Job.read(folder)
     assert again == replace(job, resume=True)

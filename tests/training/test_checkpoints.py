@@ -21,6 +21,7 @@ from tests.serving import wait_for
 from tests.training.conftest import write_chat
 from tests.training.test_sft import Workspace
 from training.cli.train import train as verb
+from training.curation.curate import Filters
 from training.curation.split import Split
 from training.learning.checkpoints import admit, aside, clear, newest
 from training.learning.learn import learn
@@ -125,6 +126,7 @@ def test_a_run_goes_on_with_the_dataset_it_began_with(
     held_out = write_chat(tmp_path / "held-out.jsonl", rows[12:20])
     folder = tmp_path / "run"
     job = Job("boiler", base_model, folder, (pack,), validation=held_out, settings=SETTINGS)
+    job = replace(job, filters=Filters(general_share=0))
     store = Store(f"sqlite:///{tmp_path}/turnout.db")
     registry = Registry(store, Artifacts(tmp_path / "artifacts", tmp_path / "cache"))
 
@@ -134,7 +136,7 @@ def test_a_run_goes_on_with_the_dataset_it_began_with(
         return seen[-1][0]
 
     first = tried(job)
-    assert [len(part) for part in (first.train, first.validation, first.test)] == [47, 8, 12]
+    assert [len(part) for part in (first.train, first.validation, first.test)] == [40, 8, 12]
     write_chat(pack / "train.jsonl", rows[:40])
     again = Job.read(folder)
     assert again == replace(job, resume=True)

@@ -91,6 +91,26 @@ class RolloutSettings(Group):
         return self
 
 
+class CriteriaSettings(Group):
+    """How sure the gate has to be; `training.evaluation.gate.Criteria` takes it."""
+
+    alpha: float = Field(
+        0.025,
+        gt=0,
+        le=0.2,
+        description="Of candidates that are no better than a rival, the most that may be called "
+        "better.",
+    )
+    margin: float = Field(
+        0.05, ge=0, lt=1, description="Loss of a protected capability that is put up with."
+    )
+    demand_retention: bool = Field(
+        False,
+        description="A capability has to be surely kept to within the margin, which takes hundreds "
+        "of rows; else it must not be surely lost.",
+    )
+
+
 class TrialSettings(Group):
     """How much a candidate's trial asks; `training.evaluation.trial.TrialSettings` takes it."""
 
@@ -102,6 +122,7 @@ class TrialSettings(Group):
         "0 it is asked as it is.",
     )
     protected_rows: int = Field(40, ge=1, description="Rows of each protected capability.")
+    criteria: CriteriaSettings = CriteriaSettings()
 
 
 class TrainingSettings(Group):

@@ -10,6 +10,7 @@ from gateway.model_cache import ModelCache
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `gateway.__main__`, before torch
 
 
 @pytest.fixture(scope="session")

@@ -138,10 +138,14 @@ def test_an_import_that_cannot_be_served_is_refused(tmp_path: Path, base_model: 
 
 
 def test_the_doctor_names_what_is_missing(tmp_path: Path) -> None:
-    done = run("doctor", "--json", "--state", str(tmp_path))
+    with free_socket() as closed_soon:
+        port = closed_soon.getsockname()[1]
+    config = tmp_path / "turnout.toml"
+    config.write_text((ROOT / "turnout.toml").read_text().replace(":8100", f":{port}"))
+    done = run("doctor", "--json", "--state", str(tmp_path), "--config", str(config))
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert done.returncode == 1
     assert checks["configuration"]["ok"] and checks["store"]["ok"]
     assert "turnout router fit" in checks["router"]["detail"]
     assert "turnout docs ingest" in checks["pack examples/espresso"]["detail"]
-    assert "does not answer" in checks["engine local http://127.0.0.1:8100"]["detail"]
+    assert "does not answer" in checks[f"engine local http://127.0.0.1:{port}"]["detail"]

@@ -17,6 +17,8 @@ from openai import OpenAI
 from tests.conftest import ROOT
 from tests.serving import free_socket, wait_for
 
+# A trial of a minute: the whole one takes five where other work has half of the processor.
+TRIAL = "\n[training.trial]\nrows = 20\nprompt_rows = 4\nprotected_rows = 8\n"
 QUESTION = "How many times may I renew a book, and can I do it online?"
 
 
@@ -48,7 +50,7 @@ def system(
         public, admin, engine = (s.getsockname()[1] for s in (a, b, c))
     config = folder / "turnout.toml"
     text = (ROOT / "turnout.toml").read_text().replace(":8100", f":{engine}")
-    config.write_text(text)
+    config.write_text(text + TRIAL)
     state = folder / "state"
     command = ["up", "--no-train", "--port", str(public), "--admin-port", str(admin)]
     places = ["--config", str(config), "--state", str(state)]

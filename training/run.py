@@ -24,6 +24,7 @@ from training.curation.split import Split
 from training.errors import DataError, TooFewRows
 from training.evaluation.capabilities import read_protected
 from training.evaluation.gate import Judgement, Verdict
+from training.evaluation.kept_answers import KeptAnswers
 from training.evaluation.trial import Trial, TrialSettings, hold_trial
 from training.facts import facts
 from training.kept import DATASET, forget, keep, kept, start_over
@@ -37,6 +38,7 @@ from training.rows import Kind, Row
 
 ACTOR = "turnout train"
 ARGUMENTS, RESULT = "arguments.json", "result.json"
+ANSWERS = "answers.jsonl"  # beside the runs' folders: one run's base model is the next one's
 
 
 class Launch(Protocol):
@@ -166,6 +168,7 @@ def run(
         answers,
         registry,
         reporter,
+        kept=KeptAnswers(job.folder.parent / ANSWERS),
         passages=_passages(job),
         settings=job.trial,
     )

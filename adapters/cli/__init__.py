@@ -10,6 +10,8 @@ import orjson
 from adapters.artifacts import Artifacts
 from adapters.experiments.shelf import Shelf
 
+_UNBOUNDED = 10_000  # characters a line
+
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else."
 )
@@ -41,7 +43,12 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns)
+    table = Table()
+    for name in columns:
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(markup=False).print(table)  # cells are what others wrote
+    console = Console(markup=False)  # cells are what others wrote
+    if not console.is_terminal:
+        console.width = _UNBOUNDED  # names stay whole for grep
+    console.print(table)

@@ -6,12 +6,9 @@ from pathlib import Path
 import click
 
 from adapters.artifacts import Artifacts
-from adapters.files import file_digest
-from adapters.lora import WEIGHTS
 from adapters.manifest import MANIFEST, Manifest
 from adapters.registry import Registry
 from adapters.store import Store
-from benchmarks.training.answers import Answered
 from benchmarks.training.comparison import Compared, Comparison, Rival, Side, Times
 from benchmarks.training.domains import DOMAINS, Domain, parts
 from benchmarks.training.linear import rivals
@@ -23,6 +20,7 @@ from training.curation.sources import GENERAL
 from training.curation.split import Split
 from training.evaluation.evaluate import Answers, Evaluation, evaluate
 from training.evaluation.inprocess import BASE, InProcess
+from training.evaluation.kept_answers import KeptAnswers, model_digest
 from training.facts import learned_from
 from training.learning.sft import SftSettings
 from training.progress import Reporter
@@ -103,22 +101,28 @@ def _compared(
             f"{manifest.version} has learned from other rows than those of {plan.data}; "
             "give other --adapters or another --work"
         )
-    kept = Answered(plan.work / "answers" / f"{domain.name}.jsonl")
+    kept = KeptAnswers(plan.work / "answers" / f"{domain.name}.jsonl")
     models = InProcess(plan.base)
     models.load(manifest.version, adapter)
-    base = kept.by(file_digest(plan.base / "model.safetensors"), models.answers(BASE))
-    ours = kept.by(file_digest(adapter / WEIGHTS), models.answers(manifest.version))
-    prompts = candidates(pieces.train, _passages(domain.name, plan, reporter))
+    base = kept.by(model_digest(plan.base), models.answers(BASE))
+    ours = kept.by(model_digest(plan.base, adapter), models.answers(manifest.version))
+    passages = _passages(domain.name, plan, reporter)
     times("passages")
-    reporter.stage(f"{domain.name}: choose a prompt")
-    best = best_prompt(
-        base, prompts, pieces.validation, lambda done, total: reporter.advance(done, total, {})
-    )
-    times("choosing the prompt")
+    prompts = candidates(pieces.train, passages)
+    served = candidates(pieces.train, passages, per_question=False)
+    reporter.stage(f"{domain.name}: choose prompts")
+    best = {
+        side: best_prompt(
+            base, some, pieces.validation, lambda done, total: reporter.advance(done, total, {})
+        )
+        for side, some in ((Side.SERVED_PROMPT, served), (Side.BEST_PROMPT, prompts))
+    }
+    times("choosing the prompts")
     asked = {
         Side.BASE: (base, _of(prompts, Way.PLAIN)),
         Side.GROUNDED_EXAMPLES: (base, _of(prompts, Way.FEW_SHOT_RETRIEVAL)),
-        Side.BEST_PROMPT: (base, best),
+        Side.SERVED_PROMPT: (base, best[Side.SERVED_PROMPT]),
+        Side.BEST_PROMPT: (base, best[Side.BEST_PROMPT]),
         Side.ADAPTER: (ours, _of(prompts, Way.PLAIN)),
         Side.GROUNDED_ADAPTER: (ours, _of(prompts, Way.RETRIEVAL)),
     }
@@ -131,7 +135,13 @@ def _compared(
     found = tuple(Rival(choice, tuple(mine), tuple(its)) for choice, mine, its in met)
     times("linear classifier")
     return Compared(
-        domain.name, manifest.version, manifest.verdict, best.name, sides, found, times.seconds
+        domain.name,
+        manifest.version,
+        manifest.verdict,
+        {side: prompt.name for side, prompt in best.items()},
+        sides,
+        found,
+        times.seconds,
     )
 
 

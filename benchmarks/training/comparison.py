@@ -20,6 +20,7 @@ class Side(StrEnum):
 
     BASE = "base"
     GROUNDED_EXAMPLES = "base + few-shot + retrieval"
+    SERVED_PROMPT = "base + best served prompt"  # one that a system prompt and an index can hold
     BEST_PROMPT = "base + best prompt"
     ADAPTER = "adapter"
     GROUNDED_ADAPTER = "adapter + retrieval"
@@ -54,12 +55,13 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One domain. `seconds` by what they went into; answers kept from before take none."""
+    """One domain. `prompts` are the best ones' names, `seconds` are by what they went into; answers
+    kept from before take none."""
 
     domain: str
     version: str
     verdict: str
-    prompt: str
+    prompts: Mapping[Side, str]
     sides: Mapping[Side, Evaluation]
     rivals: tuple[Rival, ...]
     seconds: Mapping[str, float]
@@ -78,7 +80,7 @@ class Compared:
         return {
             "version": self.version,
             "verdict": self.verdict,
-            "best_prompt": self.prompt,
+            "prompts": {str(side): name for side, name in self.prompts.items()},
             "sides": {str(side): one.as_json() for side, one in self.sides.items()},
             "gain": ours.against(self.sides[Side.BEST_PROMPT]).as_json(),
             "gain_with_retrieval": self.sides[Side.GROUNDED_ADAPTER].against(ours).as_json(),
@@ -113,6 +115,7 @@ class Comparison:
         pairs = {
             "gain": (Side.ADAPTER, Side.BEST_PROMPT),
             "gain_over_examples_and_retrieval": (Side.ADAPTER, Side.GROUNDED_EXAMPLES),
+            "gain_over_served_prompt": (Side.ADAPTER, Side.SERVED_PROMPT),
             "gain_with_retrieval": (Side.GROUNDED_ADAPTER, Side.ADAPTER),
         }
         gains = {name: self.gain(*pair) for name, pair in pairs.items()}

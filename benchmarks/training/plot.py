@@ -6,6 +6,7 @@ _HEIGHT, _LEFT, _TOP, _BAR, _GAP = 200, 50, 50, 22, 30
 _COLORS = {
     Side.BASE: "#b9c2cc",
     Side.GROUNDED_EXAMPLES: "#8fa3b8",
+    Side.SERVED_PROMPT: "#788fa8",
     Side.BEST_PROMPT: "#5f7a96",
     Side.ADAPTER: "#1f5fa8",
     Side.GROUNDED_ADAPTER: "#3a8f3a",
@@ -14,10 +15,10 @@ _GROUP = len(Side) * _BAR + _GAP
 
 
 def svg(found: Comparison) -> str:
-    """Five bars for each domain and for the mean of all."""
+    """A bar a side for each domain and for the mean of all."""
     groups = [(one.domain, {side: one.sides[side].score for side in Side}) for one in found.domains]
     groups.append(("mean", {side: found.mean(side) for side in Side}))
-    bottom, right = _TOP + _HEIGHT, max(_LEFT + len(groups) * _GROUP, 5 * 170)
+    bottom, right = _TOP + _HEIGHT, max(_LEFT + len(groups) * _GROUP, len(Side) * 170)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right} {bottom + 40}"'
         ' font-family="sans-serif" font-size="12">',

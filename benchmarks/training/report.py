@@ -8,24 +8,33 @@ from benchmarks.training.forgetting import Shared
 from benchmarks.training.throughput import OURS, Throughput
 from training.evaluation.intervals import Interval
 
+_CHOSEN = ("best served prompt", "best prompt")
+
 
 def domains(found: Comparison) -> str:
     """Scores by task and side, gains over the best prompt, and the linear classifier's."""
     rows = []
     for one in found.domains:
         for task in one.sides[Side.BASE].tasks:
-            ahead = one.sides[Side.ADAPTER].against(one.sides[Side.BEST_PROMPT], task)
+            over = one.sides[Side.ADAPTER].against(one.sides[Side.BEST_PROMPT], task)
             scores = [_score(one.sides[side].tasks[task].score) for side in Side]
-            rows.append([one.domain, task, *scores, _gain(ahead.difference, ahead.ci95)])
-    gain, ends = found.gain(Side.ADAPTER, Side.BEST_PROMPT)
+            rows.append([one.domain, task, *scores, _gain(over.difference, over.ci95)])
     means = [_score(found.mean(side)) for side in Side]
-    rows.append(["**mean of domains**", "", *means, _gain(gain, ends)])
+    gain = _gain(*found.gain(Side.ADAPTER, Side.BEST_PROMPT))
+    rows.append(["**mean of domains**", "", *means, gain])
     told = table(["domain", "task", *map(str, Side), "adapter − best prompt"], rows)
     notes = [
-        [one.domain, one.version, one.verdict, one.prompt, f"{sum(one.seconds.values()):.0f}"]
+        [
+            one.domain,
+            one.version,
+            one.verdict,
+            *one.prompts.values(),
+            f"{sum(one.seconds.values()):.0f}",
+        ]
         for one in found.domains
     ]
-    chosen = table(["domain", "version", "gate", "best prompt", "s"], notes)
+    chosen = table(["domain", "version", "gate", *_CHOSEN, "s"], notes)
+    served = _gain(*found.gain(Side.ADAPTER, Side.SERVED_PROMPT))
     linear = [
         [
             one.domain,
@@ -39,7 +48,8 @@ def domains(found: Comparison) -> str:
     ]
     beside = table(["domain", "label", "adapter", "TF-IDF, linear SVM", "difference"], linear)
     left_out = f"\n\nNo adapter yet: {', '.join(found.missing)}." if found.missing else ""
-    return f"{told}\n\n{chosen}\n\n{beside}{left_out}"
+    ahead = f"Adapter − best served prompt, mean of domains: {served}."
+    return f"{told}\n\n{ahead}\n\n{chosen}\n\n{beside}{left_out}"
 
 
 def share(found: Sequence[Shared]) -> str:

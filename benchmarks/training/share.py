@@ -13,9 +13,7 @@ from typing import Any
 import click
 from safetensors import safe_open
 
-from adapters.files import file_digest
 from adapters.lora import WEIGHTS
-from benchmarks.training.answers import Answered
 from benchmarks.training.domains import DOMAINS, Domain, parts, write_rows
 from benchmarks.training.forgetting import Kept, Method, Shared, Student
 from benchmarks.training.full import train_fully
@@ -23,6 +21,7 @@ from benchmarks.training.plan import Plan
 from training.curation.split import Split
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.inprocess import BASE, InProcess
+from training.evaluation.kept_answers import KeptAnswers, model_digest
 from training.evaluation.likelihood import Likelihood
 from training.evaluation.sampling import sample
 from training.facts import learned_from
@@ -155,10 +154,10 @@ class _Task:
         models = InProcess(model or self.plan.base)
         if adapter is not None:
             models.load(name, adapter)
-        weights = adapter / WEIGHTS if adapter else (model or self.plan.base) / _WEIGHTS
+        folders = (model or self.plan.base, *([adapter] if adapter else []))
         asked = BASE if adapter is None else name
-        kept = Answered(self.plan.work / "answers" / f"share-{self.domain.name}.jsonl")
-        answers = kept.by(file_digest(weights), models.answers(asked))
+        kept = KeptAnswers(self.plan.work / "answers" / f"share-{self.domain.name}.jsonl")
+        answers = kept.by(model_digest(*folders), models.answers(asked))
         self._say(f"ask {name}")
         task = evaluate(name, test, answers, self._advance)
         self._say(f"ask {name} what it knew")

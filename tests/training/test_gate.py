@@ -1,10 +1,12 @@
 """The gate and the statistics under it, on scores that are made up here."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gateway import training_settings as configured
 from training.evaluation.evaluate import Evaluation, TaskResult
 from training.evaluation.gate import (
     Criteria,
@@ -17,6 +19,7 @@ from training.evaluation.gate import (
 )
 from training.evaluation.metrics import Metric
 from training.evaluation.significance import p_value
+from training.evaluation.trial import TrialSettings
 from training.rows import Row
 
 ROWS = tuple(Row((("user", str(n)),), "yes") for n in range(300))
@@ -183,3 +186,11 @@ def test_a_candidate_like_its_rival_hardly_ever_passes(tasks: int, n: int) -> No
         evidence = Evidence(scored("candidate", mine), (scored("rival", its),))
         passed += judge(evidence).verdict is Verdict.PASS
     assert passed <= 0.05 * 200
+
+
+def test_what_is_configured_is_what_judges() -> None:
+    assert TrialSettings.of(configured.TrialSettings().model_dump(), ()) == TrialSettings()
+    asked = configured.TrialSettings.model_validate({"rows": 50, "criteria": {"margin": 0.02}})
+    settings = TrialSettings.of(asked.model_dump(), [Path("kept.jsonl")])
+    assert (settings.rows, settings.protect) == (50, (Path("kept.jsonl"),))
+    assert settings.criteria == Criteria(margin=0.02)

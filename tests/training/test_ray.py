@@ -62,7 +62,7 @@ def losses(folder: Path) -> dict[int, float]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # its own defaults
 def test_two_workers_one_of_them_killed_learn_what_one_process_does(
-    tiny: Path, parts: Split, tmp_path: Path
+    tiny: Path, parts: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone, together = tmp_path / "alone", tmp_path / "together"
     alone.mkdir(), together.mkdir()
@@ -80,6 +80,7 @@ def test_two_workers_one_of_them_killed_learn_what_one_process_does(
         "adapter_model.safetensors",
     }
     assert not list(together.glob("ray-*"))
+    assert not capsys.readouterr().out  # is the result's
 
 
 def test_every_row_is_one_workers_and_workers_stay_in_step() -> None:

@@ -175,7 +175,7 @@ def train(
         opted_out=workspace.opted_out,
         promote=promote,
         threads=threads,
-        trial=TrialSettings(**workspace.trial, protect=protect or workspace.protect),
+        trial=TrialSettings.of(workspace.trial, protect or workspace.protect),
         settings=SftSettings(method=method, rank=int(rank), **chosen),
     )
     _carry_out(workspace, job, launch, as_json=as_json)

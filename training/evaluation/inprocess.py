@@ -20,7 +20,7 @@ from training.learning.encoding import encode
 from training.rows import Row
 
 BASE = "base"
-_MOST_TOGETHER = 16
+_MOST_TOGETHER = 32
 # Positions of cached keys and values at a time: about 750 MB for the default model.
 _CACHE_TOKENS = 32_768
 

@@ -4,18 +4,19 @@ The rivals are the base model, the base model with the best prompt that it could
 the champion.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.registry import Aliases, Registry
+from adapters.registry import Aliases, Registry, Version
 from training.curation.curate import digest
 from training.curation.split import Split, leaked
 from training.evaluation.capabilities import read_protected
 from training.evaluation.evaluate import Answers, Evaluation, Question, evaluate, questions
 from training.evaluation.gate import Criteria, Evidence, Judgement, judge
 from training.evaluation.inprocess import BASE, InProcess
+from training.evaluation.kept_answers import KeptAnswers, model_digest
 from training.evaluation.likelihood import Likelihood
 from training.evaluation.sampling import sample
 from training.progress import Reporter
@@ -48,6 +49,12 @@ class TrialSettings:
     protect: tuple[Path, ...] = ()
     criteria: Criteria = Criteria()
     seed: int = 0
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], protect: Sequence[Path]) -> "TrialSettings":
+        """Of what is under `[training.trial]`."""
+        criteria = Criteria(**values.get("criteria", {}))
+        return cls(**{**values, "criteria": criteria, "protect": tuple(protect)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +100,12 @@ def hold_trial(
     registry: Registry,
     reporter: Reporter,
     *,
+    kept: KeptAnswers,
     passages: Passages | None = None,
     settings: TrialSettings = TrialSettings(),
 ) -> Trial:
     """Try the adapter on the test part against the base model, as it is and as it is best asked,
-    and against the domain's champion if there is one.
+    and against the domain's champion if there is one. What `kept` knows is not asked again.
 
     Raises:
         DataError: a file of `settings.protect` cannot be used.
@@ -106,10 +114,16 @@ def hold_trial(
     guarded = sample(read_protected(settings.protect), settings.protected_rows, settings.seed)
     models = InProcess(base_model)
     models.load(CANDIDATE, adapter)
-    mine, base = models.answers(CANDIDATE), models.answers(BASE)
+
+    def answers(name: str, *adapters: Path) -> Answers:
+        return kept.by(model_digest(base_model, *adapters), models.answers(name))
+
+    mine, base = answers(CANDIDATE, adapter), answers(BASE)
     contestants: list[_Contestant] = [(CANDIDATE, mine, questions), (BASE, base, questions)]
-    if champion := _load_champion(domain, models, registry):
-        contestants.append((champion, models.answers(champion), questions))
+    if champion := _champion(domain, registry):
+        models.load(champion.name, champion.folder)
+        rival = answers(champion.name, champion.folder)
+        contestants.append((champion.name, rival, questions))
     tested = {row.task for row in test}
     reporter.stage("choose the base model's prompt")
     prompt = best_prompt(
@@ -142,16 +156,23 @@ def hold_trial(
         "loss_per_token": _losses(models, guarded),
     }
     judgement = judge(evidence, settings.criteria)
-    return Trial(candidate, tuple(rivals), protected, champion, judgement, conditions)
+    return Trial(
+        candidate,
+        tuple(rivals),
+        protected,
+        champion.name if champion else None,
+        judgement,
+        conditions,
+    )
 
 
-def _load_champion(domain: str, models: InProcess, registry: Registry) -> str | None:
-    champion = registry.aliases().get(domain, Aliases()).champion
-    if champion is not None:
-        version = registry.version(champion)
-        registry.obtain(version)
-        models.load(champion, version.folder)
-    return champion
+def _champion(domain: str, registry: Registry) -> Version | None:
+    name = registry.aliases().get(domain, Aliases()).champion
+    if name is None:
+        return None
+    version = registry.version(name)
+    registry.obtain(version)
+    return version
 
 
 def _leaks(parts: Split, guarded: Sequence[Row]) -> dict[str, int]:

@@ -7,9 +7,10 @@ cluster of several hosts needs a file system that they share. Knows nothing of w
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -136,6 +137,7 @@ def _cluster(address: str | None, processors: int) -> Iterator[None]:
     with (
         TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as scratch,
         _environment(_ENVIRONMENT if address is None else {}),
+        redirect_stdout(sys.stderr),  # what Ray says of a lost worker is no part of a result
     ):
         try:
             if address is None:

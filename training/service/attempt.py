@@ -170,7 +170,7 @@ def _run(job: TrainingJob, order: Order, store: Store, folder: Path, diary: Diar
         resume=folder.exists(),
         threads=order.places.threads,
         settings=_settings(asked, order),
-        trial=TrialSettings(**order.places.trial, protect=tuple(map(Path, order.places.protect))),
+        trial=TrialSettings.of(order.places.trial, [Path(file) for file in order.places.protect]),
     )
     return Outcome.of(run(wanted, store, registry, diary).as_json())
 

@@ -144,6 +144,13 @@ class TrainingSettings(Group):
     general_share: float = Field(
         0.1, ge=0, lt=1, description="Share of such rows among all that a run learns from."
     )
+    grounded_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of a domain's rows that are learned with the passages of its index; "
+        "with any, the trial asks with passages as well. The log's rows have theirs anyway.",
+    )
     protect: tuple[Path, ...] = Field(
         (),
         description="JSONL chat files of what no adapter may forget, by task; none: a small set of "

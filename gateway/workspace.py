@@ -90,6 +90,11 @@ class Workspace:
         return self.settings.training.general_share
 
     @property
+    def grounded_share(self) -> float:
+        """Share of a domain's rows that are learned with passages."""
+        return self.settings.training.grounded_share
+
+    @property
     def protect(self) -> tuple[Path, ...]:
         """Chat files of what adapters may not forget."""
         return self.settings.training.protect

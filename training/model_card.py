@@ -72,6 +72,7 @@ def _data(data: Mapping[str, Any]) -> list[str]:
         ("users", data.get("units")),
         ("window", " to ".join(data.get("window") or ()) or "not dated"),
         ("kept apart by", data.get("grouped_by")),
+        ("passages of index", data.get("index") or "none"),
         ("digest", data.get("digest")),
         *((f"digest, {part}", one) for part, one in data.get("digests", {}).items()),
     ]

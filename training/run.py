@@ -34,6 +34,7 @@ from training.learning.watch import Trained
 from training.model_card import model_card
 from training.progress import Reporter
 from training.prompting.passages import Passages
+from training.prompting.serving import ground_some
 from training.rows import Kind, Row
 
 ACTOR = "turnout train"
@@ -61,8 +62,9 @@ class Launch(Protocol):
 class Job:
     """What to train, from what, where to leave traces. `data` replaces the pack's train.jsonl;
     `reviewed` adds what annotators accepted, as `from_log` does; `general` are rows against
-    forgetting, None for the shipped ones; `indexes` hold the passages that the log names; keys in
-    `opted_out` give nothing.
+    forgetting, None for the shipped ones; `indexes` hold the passages that the log names, and those
+    that `grounded_share` of the other rows are learned with, in which case the trial asks with
+    passages; keys in `opted_out` give nothing.
 
     `validation` is kept out of training. It is what epochs are compared by; where the pack has no
     evaluation set it is what the candidate is judged by instead, never both. `resume`: the folder
@@ -82,6 +84,7 @@ class Job:
     encoder: Path | None = None
     filters: Filters = Filters()
     opted_out: tuple[str, ...] = ()
+    grounded_share: float = 0.0
     challenge: bool = True
     promote: bool = False
     resume: bool = False
@@ -153,7 +156,9 @@ def run(
     job.folder.mkdir(parents=True, exist_ok=True)
     _write(job.folder / ARGUMENTS, job.as_json())
     reporter.stage("curate")
-    prepared = (kept(job.folder) if job.resume else None) or _prepare(job, store, reporter)
+    passages = _passages(job)
+    prepared = kept(job.folder) if job.resume else None
+    prepared = prepared or _prepare(job, store, passages, reporter)
     parts = prepared.parts.of(*LEARNED[job.settings.method])
     answers = parts.of(Kind.SFT)
     if not parts.train or not answers.test:
@@ -169,7 +174,8 @@ def run(
         registry,
         reporter,
         kept=KeptAnswers(job.folder.parent / ANSWERS),
-        passages=_passages(job),
+        passages=passages,
+        grounded=job.grounded_share > 0,
         settings=job.trial,
     )
     reporter.stage("publish")
@@ -183,7 +189,7 @@ def run(
     return result
 
 
-def _prepare(job: Job, store: Store, reporter: Reporter) -> Prepared:
+def _prepare(job: Job, store: Store, passages: Passages | None, reporter: Reporter) -> Prepared:
     start_over(job.folder)
     found = gather(
         job.domain,
@@ -212,6 +218,8 @@ def _prepare(job: Job, store: Store, reporter: Reporter) -> Prepared:
     )
     if validation:
         prepared = _validated_by(prepared, validation)
+    if passages is not None and job.grounded_share:
+        prepared = _with_passages(prepared, passages, job)
     write_dataset(prepared, job.folder / DATASET)
     keep(prepared, job.folder)
     return prepared
@@ -223,6 +231,16 @@ def _validated_by(prepared: Prepared, rows: tuple[Row, ...]) -> Prepared:
     parts = replace(before, train=(*before.train, *before.validation), validation=rows)
     refuse_leaks(parts, {})
     return replace(prepared, parts=parts)
+
+
+def _with_passages(prepared: Prepared, passages: Passages, job: Job) -> Prepared:
+    parts = prepared.parts
+    train, validation = (
+        ground_some(rows, passages, job.grounded_share, job.settings.seed)
+        for rows in (parts.train, parts.validation)
+    )
+    parts = replace(parts, train=train, validation=validation)
+    return replace(prepared, parts=parts, index=passages.version)
 
 
 def _passages(job: Job) -> Passages | None:

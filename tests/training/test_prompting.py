@@ -16,7 +16,8 @@ from training.prompting.choose import best_prompt, candidates
 from training.prompting.examples import fixed, label_lists, nearest
 from training.prompting.passages import Passages
 from training.prompting.prompt import Prompt, Way, tokens
-from training.rows import Row
+from training.prompting.serving import as_served, ground_some
+from training.rows import Row, Source
 
 SYSTEM_TURN = {"role": "system", "content": SYSTEM}
 
@@ -59,6 +60,26 @@ def test_examples_become_earlier_turns_and_instructions_one_system_message() -> 
         {"role": "user", "content": "water on the floor"},
     ]
     assert prompt.apply([asked])[0].max_tokens == questions([asked])[0].max_tokens
+
+
+def test_rows_are_asked_as_they_are_served(passages: Passages) -> None:
+    bare = row("the valve drips", "leak")
+    (with_passages,) = ground_some([bare], passages, 1.0, seed=0)
+    assert with_passages == replace(bare, prompt=with_passages.prompt)
+    assert "A valve that drips needs a new seal." in with_passages.prompt[0][1]
+    assert as_served(passages)([bare]) == questions([with_passages])
+    assert as_served(None)([bare]) == questions([bare])
+    as_they_were = [with_passages, replace(bare, source=Source.LOG), replace(bare, held=True)]
+    assert as_served(passages)(as_they_were) == questions(as_they_were)
+
+
+def test_a_share_of_rows_gets_passages(passages: Passages) -> None:
+    rows = [row(f"the valve of boiler {number} drips", "leak") for number in range(40)]
+    some = ground_some(rows, passages, 0.25, seed=1)
+    assert sum(now != before for now, before in zip(some, rows, strict=True)) == 10
+    assert some == ground_some(rows, passages, 0.25, seed=1)
+    assert some != ground_some(rows, passages, 0.25, seed=2)
+    assert ground_some(rows, passages, 0, seed=1) == tuple(rows)
 
 
 def test_what_does_not_fit_is_left_out_and_less_useful_examples_first() -> None:

@@ -11,6 +11,9 @@ from click.testing import CliRunner, Result
 
 from adapters.cli.versions import adapters
 from adapters.manifest import Manifest
+from retrieval.documents import Document
+from retrieval.encoder import StaticEncoder
+from retrieval.ingest import ingest
 from tests.training.conftest import write_chat
 from tests.training.test_sft import Workspace
 from training.cli.train import train as verb
@@ -19,14 +22,23 @@ from training.rows import Row
 
 
 @pytest.fixture
-def workspace(pack: Path, rows: list[Row], base_model: Path, tmp_path: Path) -> Workspace:
-    """With a version that was trained on one thread, on little; of 4 rows to be protected, 2 are
-    examples as well."""
+def workspace(
+    pack: Path, rows: list[Row], base_model: Path, encoder_folder: Path, tmp_path: Path
+) -> Workspace:
+    """With a version that was trained on one thread, on little, a quarter of it with passages; of 4
+    rows to be protected, 2 are examples as well."""
     write_chat(pack / "train.jsonl", rows[:16])
     write_chat(pack / "eval.jsonl", rows[16:36])
     guarded = [replace(row, task="sums") for row in (*rows[:2], *rows[36:38])]
     protect = write_chat(tmp_path / "guarded.jsonl", guarded)
     workspace = Workspace(tmp_path / "state", base_model, (pack,), (protect,))
+    workspace.encoder, workspace.grounded_share = encoder_folder, 0.25
+    ingest(
+        [Document(id="valves", title="Valves", text="A valve that drips needs a new seal.")],
+        domain="boiler",
+        root=workspace.artifacts / "indexes",
+        encoder=StaticEncoder.load(encoder_folder),
+    )
     outcome = invoke(workspace, "boiler", "--epochs", "1", "--rank", "1", "--threads", "1")
     assert outcome.exit_code == 0, outcome.output
     return workspace
@@ -50,6 +62,8 @@ def test_a_version_is_trained_again_bit_by_bit_or_what_differs_is_said(
         "copies_removed": 2,
         "leaked": 0,
     }
+    assert manifest.data["index"] == manifest.gate["index"] is not None
+    assert manifest.gate["grounded"]
     assert manifest.environment["threads"] == 1
     assert "# boiler: a LoRA adapter for" in (folder / "README.md").read_text()
 

@@ -49,6 +49,8 @@ class Workspace:
     trial: Mapping[str, Any] = field(default_factory=dict)
     general: Path | None = None
     general_share: float = 0.1
+    grounded_share: float = 0.0
+    encoder: Path | None = None
     artifacts: Path = field(init=False)
     versions: Artifacts = field(init=False)
     store_url: str = field(init=False)

@@ -165,6 +165,7 @@ def work(workspace: Workspace, /, accelerator: str, threads: int | None, lease: 
         opted_out=workspace.opted_out,
         general=None if workspace.general is None else str(workspace.general),
         general_share=workspace.general_share,
+        grounded_share=workspace.grounded_share,
         trial=dict(workspace.trial),
     )
     worker = Worker(

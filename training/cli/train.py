@@ -172,6 +172,7 @@ def train(
         indexes=indexes,
         encoder=workspace.encoder if domains(indexes) else None,
         filters=Filters(scrub=Scrub(scrub), general_share=workspace.general_share),
+        grounded_share=workspace.grounded_share,
         opted_out=workspace.opted_out,
         promote=promote,
         threads=threads,

@@ -51,6 +51,10 @@ class Workspace(Protocol):
         """Share of its rows among all."""
 
     @property
+    def grounded_share(self) -> float:
+        """Share of a domain's rows that are learned with passages."""
+
+    @property
     def trial(self) -> Mapping[str, Any]:
         """How much a trial asks."""
 

@@ -49,6 +49,7 @@ def card(prepared: Prepared) -> dict[str, Any]:
         "removed": _removals(prepared.removed),
         "personal": prepared.dataset.personal,
         "grouped_by": parts.grouped_by,
+        "index": prepared.index,
         "tested_from": None if parts.tested_from is None else _day(parts.tested_from),
         "evaluations": {
             name: {"rows": size, "copies_removed": _copies(prepared, name), "leaked": 0}
@@ -100,6 +101,7 @@ def _summary(facts: Mapping[str, Any]) -> str:
         + (f"From {window[0]} to {window[1]}. " if window else "")
         + f"{facts['units']} users. Kept apart by {facts['grouped_by']}"
         + (f"; tested on the newest, from {since}." if since else ".")
+        + (f" Some rows have passages of index `{facts['index']}`." if facts["index"] else "")
     )
 
 

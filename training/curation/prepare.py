@@ -13,12 +13,14 @@ from training.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A dataset and its parts; `evaluations` are the rows of each evaluation set by its name."""
+    """A dataset and its parts; `evaluations` are the rows of each evaluation set by its name,
+    `index` the version whose passages some of the rows to learn from have."""
 
     domain: str
     dataset: Dataset
     parts: Split
     evaluations: Mapping[str, int]
+    index: str | None = None
 
     @property
     def removed(self) -> tuple[Removed, ...]:

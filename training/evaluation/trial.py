@@ -23,6 +23,7 @@ from training.progress import Reporter
 from training.prompting.choose import best_prompt, candidates
 from training.prompting.passages import Passages
 from training.prompting.prompt import Prompt, Way
+from training.prompting.serving import as_served
 from training.rows import Row
 
 CANDIDATE = "candidate"
@@ -102,10 +103,12 @@ def hold_trial(
     *,
     kept: KeptAnswers,
     passages: Passages | None = None,
+    grounded: bool = False,
     settings: TrialSettings = TrialSettings(),
 ) -> Trial:
     """Try the adapter on the test part against the base model, as it is and as it is best asked,
     and against the domain's champion if there is one. What `kept` knows is not asked again.
+    `grounded`: all are asked with passages, as a gateway asks them.
 
     Raises:
         DataError: a file of `settings.protect` cannot be used.
@@ -115,15 +118,17 @@ def hold_trial(
     models = InProcess(base_model)
     models.load(CANDIDATE, adapter)
 
+    ask = as_served(passages if grounded else None)
+
     def answers(name: str, *adapters: Path) -> Answers:
         return kept.by(model_digest(base_model, *adapters), models.answers(name))
 
     mine, base = answers(CANDIDATE, adapter), answers(BASE)
-    contestants: list[_Contestant] = [(CANDIDATE, mine, questions), (BASE, base, questions)]
+    contestants: list[_Contestant] = [(CANDIDATE, mine, ask), (BASE, base, ask)]
     if champion := _champion(domain, registry):
         models.load(champion.name, champion.folder)
         rival = answers(champion.name, champion.folder)
-        contestants.append((champion.name, rival, questions))
+        contestants.append((champion.name, rival, ask))
     tested = {row.task for row in test}
     reporter.stage("choose the base model's prompt")
     prompt = best_prompt(
@@ -136,7 +141,7 @@ def hold_trial(
         rows=settings.prompt_rows,
         seed=settings.seed,
     )
-    if prompt.way is not Way.PLAIN:
+    if prompt.way is not Way.PLAIN or grounded:
         contestants.append((f"{BASE} with {prompt.name}", base, prompt.apply))
     reporter.stage("evaluate")
     exam = _Exam(reporter, len(contestants) * len(test) + 2 * len(guarded))
@@ -151,6 +156,7 @@ def hold_trial(
         "seed": settings.seed,
         "best_prompt": prompt.name,
         "index": None if passages is None else passages.version,
+        "grounded": grounded,
         "protected_digest": digest(guarded),
         "leaked": leaks,
         "loss_per_token": _losses(models, guarded),

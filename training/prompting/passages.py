@@ -38,5 +38,5 @@ class Passages:
 
     def find(self, row: Row) -> Sequence[Passage]:
         """Passages for the user's last message, best first."""
-        query = next(text for role, text in reversed(row.prompt) if role == "user")
+        query = next((text for role, text in reversed(row.prompt) if role == "user"), row.question)
         return self.retriever.search(self.domain, query, top_k=self.top_k, min_score=self.min_score)

@@ -73,6 +73,7 @@ class Places(Struct, frozen=True):
     encoder: str | None = None
     general: str | None = None
     general_share: float = 0.1
+    grounded_share: float = 0.0
     opted_out: tuple[str, ...] = ()
     trial: dict[str, Any] = {}
 
@@ -166,6 +167,7 @@ def _run(job: TrainingJob, order: Order, store: Store, folder: Path, diary: Diar
         opted_out=order.places.opted_out,
         general=None if order.places.general is None else Path(order.places.general),
         filters=Filters(general_share=order.places.general_share),
+        grounded_share=order.places.grounded_share,
         challenge=asked.challenge,
         resume=folder.exists(),
         threads=order.places.threads,

@@ -111,7 +111,7 @@ class Remote:
             raise ArtifactsUnavailable(
                 f"{self}: nothing is there; does artifacts.root name the right place?"
             ) from exc
-        except Exception as exc:
+        except Exception as exc:  # every fsspec backend raises its own
             raise ArtifactsUnavailable(
                 f"{self}/{name}: {exc or type(exc).__name__}; check artifacts.root, the network and"
                 " the credentials of this host"

@@ -69,9 +69,10 @@ class StaticEncoder:
                 )
         try:
             tensors = _mapped(weights_file)
-            tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        except (SafetensorError, OSError) as exc:
+        except (SafetensorError, OSError, KeyError) as exc:  # KeyError: a type that is not known
             raise EncoderError(f"{weights_file} cannot be read: {exc}") from exc
+        try:
+            tokenizer = Tokenizer.from_file(str(tokenizer_file))
         except Exception as exc:  # tokenizers raises bare Exception for a file it cannot parse
             raise EncoderError(f"{tokenizer_file} cannot be read: {exc}") from exc
         if "embeddings" not in tensors:

@@ -175,7 +175,7 @@ def run(
         reporter,
         kept=KeptAnswers(job.folder.parent / ANSWERS),
         passages=passages,
-        grounded=job.grounded_share > 0,
+        grounded=prepared.index is not None,
         settings=job.trial,
     )
     reporter.stage("publish")

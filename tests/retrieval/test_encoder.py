@@ -59,6 +59,10 @@ def test_a_missing_or_broken_model_is_named(tmp_path: Path, encoder_folder: Path
     (tmp_path / "tokenizer.json").write_bytes((encoder_folder / "tokenizer.json").read_bytes())
     with pytest.raises(EncoderError, match="model.safetensors cannot be read"):
         StaticEncoder.load(tmp_path)
+    head = b'{"embeddings":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]}}'
+    (tmp_path / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b"00")
+    with pytest.raises(EncoderError, match="model.safetensors cannot be read: 'BF16'"):
+        StaticEncoder.load(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(
         (encoder_folder / "model.safetensors").read_bytes()
     )

@@ -171,6 +171,7 @@ def test_a_run_learns_is_evaluated_and_registered(
     """The whole story, once, and what it leaves on disk."""
     write_chat(pack / "eval.jsonl", read_chat(pack / "train.jsonl")[:24])
     workspace = Workspace(tmp_path / "state", base_model, (pack,))
+    workspace.grounded_share = 0.25  # and no index to take passages from
     options = ["boiler", "--epochs", "3", "--rank", "8", "--seed", "1", "--promote", "--json"]
     options += ["--protect", str(pack / "eval.jsonl")]
     outcome = CliRunner().invoke(verb, options, obj=workspace)
@@ -186,6 +187,8 @@ def test_a_run_learns_is_evaluated_and_registered(
     assert (manifest.rank, manifest.method, manifest.seeds) == (8, "sft", {"split": 1, "train": 1})
     assert manifest.data["rows"] == {"train": 39, "validation": 4, "test": 24}
     assert manifest.data["digest"] == result["dataset"]["digest"]
+    assert (manifest.data["index"], manifest.gate["grounded"]) == (None, False)
+    assert "base with plain" not in {one.rival for one in manifest.comparisons}
     assert [(metric.task, metric.base_score) for metric in manifest.metrics] == [("fault", 0.0)]
     config = check_adapter(registry.version(result["version"]).folder)
     assert config["task_type"] == "CAUSAL_LM"

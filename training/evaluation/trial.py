@@ -108,7 +108,7 @@ def hold_trial(
 ) -> Trial:
     """Try the adapter on the test part against the base model, as it is and as it is best asked,
     and against the domain's champion if there is one. What `kept` knows is not asked again.
-    `grounded`: all are asked with passages, as a gateway asks them.
+    `grounded`: all are asked with passages, if there are any, as a gateway asks them.
 
     Raises:
         DataError: a file of `settings.protect` cannot be used.
@@ -117,8 +117,8 @@ def hold_trial(
     guarded = sample(read_protected(settings.protect), settings.protected_rows, settings.seed)
     models = InProcess(base_model)
     models.load(CANDIDATE, adapter)
-
-    ask = as_served(passages if grounded else None)
+    served = passages if grounded else None
+    ask = as_served(served)
 
     def answers(name: str, *adapters: Path) -> Answers:
         return kept.by(model_digest(base_model, *adapters), models.answers(name))
@@ -141,7 +141,7 @@ def hold_trial(
         rows=settings.prompt_rows,
         seed=settings.seed,
     )
-    if prompt.way is not Way.PLAIN or grounded:
+    if prompt.way is not Way.PLAIN or served is not None:
         contestants.append((f"{BASE} with {prompt.name}", base, prompt.apply))
     reporter.stage("evaluate")
     exam = _Exam(reporter, len(contestants) * len(test) + 2 * len(guarded))
@@ -156,7 +156,7 @@ def hold_trial(
         "seed": settings.seed,
         "best_prompt": prompt.name,
         "index": None if passages is None else passages.version,
-        "grounded": grounded,
+        "grounded": served is not None,
         "protected_digest": digest(guarded),
         "leaked": leaks,
         "loss_per_token": _losses(models, guarded),

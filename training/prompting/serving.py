@@ -34,7 +34,8 @@ def ground_some(
 
 def _grounded(row: Row, passages: Passages) -> Row:
     """With passages, unless it already is as the model saw it, or holds a model to what it says."""
-    if row.held or row.source is Source.LOG or INSTRUCTION in row.prompt[0][1]:
+    has_passages = any(INSTRUCTION in text for _, text in row.prompt)
+    if row.held or row.source is Source.LOG or has_passages:
         return row
     messages = ground(row.messages, passages.find(row))
     return replace(row, prompt=tuple((said["role"], said["content"]) for said in messages))

@@ -12,7 +12,8 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -69,7 +70,7 @@ class Journal:
 
     def has_orphans(self) -> bool:
         """Whether records of a process that is gone still wait for the store; blocks."""
-        orphans = filter(None, map(_Segment.adopt, self._folder.glob("*.jsonl")))
+        orphans = filter(None, map(_Segment.orphan, self._folder.glob("*.jsonl")))
         waiting = False
         for orphan in orphans:
             waiting = waiting or orphan.size > 0
@@ -131,18 +132,16 @@ class Journal:
         self._segment = _Segment.create(self._folder)
 
     def _drain_orphans(self, deliver: Deliver) -> int:
-        """Deliver segments whose writer is gone, and delete them. Our own are locked, so they are
-        passed over."""
+        """Deliver segments whose writer is gone, and delete them, unless another process does."""
         taken = 0
-        for path in sorted(self._folder.glob("*.jsonl")):
-            orphan = _Segment.adopt(path)
-            if orphan is None:
-                continue
-            try:
-                taken += self._deliver(orphan, deliver)
-                orphan.unlink()
-            finally:
-                orphan.close()
+        with _only_one(self._folder) as alone:
+            orphans = map(_Segment.orphan, sorted(self._folder.glob("*.jsonl")) if alone else [])
+            for orphan in filter(None, orphans):
+                try:
+                    taken += self._deliver(orphan, deliver)
+                    orphan.unlink()
+                finally:
+                    orphan.close()
         return taken
 
     def _deliver(self, segment: "_Segment", deliver: Deliver) -> int:
@@ -159,8 +158,27 @@ class Journal:
         return taken
 
 
+@contextmanager
+def _only_one(folder: Path) -> Iterator[bool]:
+    """Whether the folder's lock could be taken; it is held meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield _locked(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class _Segment:
-    """One journal file, held under an exclusive lock."""
+    """One journal file. Its writer holds the exclusive lock; who looks whether that one is gone
+    takes a shared one, so that nobody hides an orphan from another who looks."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -170,8 +188,7 @@ class _Segment:
 
     @classmethod
     def create(cls, folder: Path) -> "_Segment":
-        # Locked under a name the drain does not look at, then renamed: nobody can adopt it in
-        # between.
+        # Locked under a name the drain does not look at, then renamed: at no time is it an orphan.
         name = f"{time.time_ns():020d}-{os.getpid()}"
         hidden = folder / f".{name}"
         descriptor = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
@@ -181,18 +198,16 @@ class _Segment:
         return cls(path, descriptor)
 
     @classmethod
-    def adopt(cls, path: Path) -> "_Segment | None":
-        """Take over a segment whose writer is gone; None while somebody holds it."""
+    def orphan(cls, path: Path) -> "_Segment | None":
+        """A segment whose writer is gone; None while it lives, or if the segment is gone too."""
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+            descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return cls(path, descriptor)
+        if _locked(descriptor, fcntl.LOCK_SH):
+            return cls(path, descriptor)
+        os.close(descriptor)
+        return None
 
     def write(self, line: bytes) -> None:
         """Append a whole line or nothing: a partial write (disk full) is cut off again."""

@@ -43,11 +43,12 @@ _FINISHED = "trained.json"
 def measure_share(plan: Plan, reporter: Reporter) -> list[Shared]:
     """Both tasks, one after the other."""
     general = {}
-    for part, most in (("train", MIXED_IN), ("eval", None)):
+    mixed_in = min(MIXED_IN, plan.rows or MIXED_IN)
+    for part, most in (("train", mixed_in), ("eval", plan.rows)):
         general[part] = plan.work / "packs" / f"general-{part}.jsonl"
         general[part].parent.mkdir(parents=True, exist_ok=True)
         file = plan.data / "general" / f"{part}.jsonl"
-        write_rows(file, general[part], CAPABILITIES, plan.rows or most)
+        write_rows(file, general[part], CAPABILITIES, most)
     tasks = [domain for domain in DOMAINS if domain.name in TASKS and domain.name in plan.names]
     if not tasks:
         raise click.UsageError(f"the share phase needs {' or '.join(TASKS)} among --domains")

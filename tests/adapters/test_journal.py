@@ -1,5 +1,6 @@
 """Nothing that was appended is lost: not by kill -9, a store that is down, or a full disk."""
 
+import fcntl
 import os
 import resource
 import signal
@@ -108,6 +109,34 @@ def test_a_living_process_keeps_its_segments(tmp_path: Path) -> None:
     assert other.has_orphans()
     assert drained(tmp_path) == ["mine"] and not other.has_orphans()
     other.close()
+
+
+def test_an_orphan_is_one_until_the_store_has_it(tmp_path: Path) -> None:
+    gone, heir, sibling = Journal(tmp_path), Journal(tmp_path), Journal(tmp_path)
+    gone.append("feedback", Line("left behind"))
+    gone.close()
+    found: list[Record] = []
+
+    def look(records: list[Record]) -> None:
+        assert sibling.has_orphans() and heir.has_orphans(), "while it is being delivered"
+        assert sibling.drain(partial(deliver, sink=found.extend)) == 0, "by one at a time"
+        found.extend(records)
+
+    assert heir.drain(partial(deliver, sink=look)) == 1
+    assert [record.row.id for record in found] == ["left behind"]
+    assert not sibling.has_orphans()
+    heir.close()
+    sibling.close()
+
+
+def test_who_looks_for_orphans_hides_none_from_others(tmp_path: Path) -> None:
+    gone, alive = Journal(tmp_path), Journal(tmp_path)
+    gone.append("feedback", Line("left behind"))
+    gone.close()
+    with next(path for path in tmp_path.glob("*.jsonl") if path.stat().st_size).open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert alive.has_orphans()
+    alive.close()
 
 
 @settings(deadline=None)

@@ -14,6 +14,7 @@ from training.curation.card import CARD
 from training.curation.prepare import Prepared
 from training.learning.checkpoints import clear
 from training.learning.learn import ANSWERS
+from training.learning.sft import ADAPTER
 
 _PREPARED = "prepared.json"
 DATASET = "dataset"
@@ -43,7 +44,8 @@ def start_over(folder: Path) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Clear away what only a run that goes on needs."""
+    """Clear away what only a run that goes on needs; a registered version has the weights."""
     clear(folder)
-    shutil.rmtree(folder / ANSWERS, ignore_errors=True)
+    for learned in (ADAPTER, ANSWERS):
+        shutil.rmtree(folder / learned, ignore_errors=True)
     (folder / _PREPARED).unlink(missing_ok=True)

@@ -194,7 +194,7 @@ def test_a_run_learns_is_evaluated_and_registered(
     assert config["task_type"] == "CAUSAL_LM"
     assert config["target_modules"] == list(TARGET_MODULES)
     (folder,) = (workspace.state / "training").glob("boiler-*")
-    names = {"arguments.json", "dataset", "result.json", "log.jsonl", "adapter"}
+    names = {"arguments.json", "dataset", "result.json", "log.jsonl"}
     assert {path.name for path in folder.iterdir()} == names
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     steps = [line for line in log if "loss" in line]

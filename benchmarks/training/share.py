@@ -34,7 +34,7 @@ TASKS = ("finance", "medical")  # one task each, with short rows
 CAPABILITIES = ("gsm8k", "instruction", "natural_qa")
 EPOCHS = 3
 MIXED_IN = 100  # general rows of each capability
-RATES = {Method.LORA: (1e-3, 2e-3, 4e-3), Method.FULL: (3e-5, 1e-4, 3e-4)}
+RATES = {Method.LORA: (1e-3, 2e-3, 4e-3, 8e-3), Method.FULL: (3e-5, 1e-4, 3e-4, 1e-3)}
 _LORA = SftSettings(rank=4, alpha=8)
 _WEIGHTS = "model.safetensors"
 _FINISHED = "trained.json"

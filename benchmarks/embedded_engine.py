@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ from adapters.engines.embedded import default_model
 BASE = "base"
 ADAPTERS = ("a0", "a1", "a2", "a3")
 PROMPT = "Write a long story about a railway signaller who could not sleep. " * 3
+EXAMPLES = "A train stands at a red signal: brake. The signal turns green: go. " * 20
 Cases = dict[str, Callable[[], float]]
 
 
@@ -62,14 +64,27 @@ def make_adapters(model: Path, out: Path) -> None:
         wrapped.save_pretrained(out / name)
 
 
-def over_http(client: httpx2.Client, models: list[str], tokens: int) -> float:
-    """Tokens per second of one request to each model, all at once."""
-    counts: list[int] = []
+def over_http(
+    client: httpx2.Client,
+    models: list[str],
+    tokens: int,
+    text: str = PROMPT,
+    *,
+    alike: bool = False,
+) -> float:
+    """Tokens per second of one request to each model, all at once.
 
-    def ask(model: str) -> None:
+    No prompt begins as an earlier one does, nor as another one of this call if they are not
+    `alike`.
+    """
+    counts: list[int] = []
+    call = uuid.uuid4().hex
+
+    def ask(number: int, model: str) -> None:
+        prompt = f"{call} {text} {number}" if alike else f"{number} {call} {text}"
         body = {
             "model": model,
-            "messages": [{"role": "user", "content": PROMPT}],
+            "messages": [{"role": "user", "content": prompt}],
             "max_tokens": tokens,
             "temperature": 0,
             "ignore_eos": True,
@@ -77,7 +92,7 @@ def over_http(client: httpx2.Client, models: list[str], tokens: int) -> float:
         answer = client.post("/v1/chat/completions", json=body).raise_for_status()
         counts.append(answer.json()["usage"]["completion_tokens"])
 
-    threads = [threading.Thread(target=ask, args=(model,)) for model in models]
+    threads = [threading.Thread(target=ask, args=asked) for asked in enumerate(models)]
     begun = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -135,6 +150,7 @@ def main() -> None:
             for above, below in (
                 ("base_8", "base_1"),
                 ("four_adapters_8", "adapter_1"),
+                ("examples_alike_8", "examples_8"),
                 ("base_1", "generate"),
                 ("base_1", "generate_one_thread"),
             )
@@ -169,6 +185,8 @@ def run(model: Path, rounds: int, tokens: int, threads: int | None) -> dict[str,
             "base_8": lambda: over_http(client, [BASE] * 8, tokens),
             "adapter_1": lambda: over_http(client, [ADAPTERS[0]], tokens),
             "four_adapters_8": lambda: over_http(client, list(ADAPTERS) * 2, tokens),
+            "examples_8": lambda: over_http(client, [BASE] * 8, 4, EXAMPLES),
+            "examples_alike_8": lambda: over_http(client, [BASE] * 8, 4, EXAMPLES, alike=True),
         }
         return measure(cases, rounds)
 

@@ -131,8 +131,9 @@ class Batcher:
         step = plan(self.running, self._cache, self.model.dtype)
         adapters = [self.running[row].adapter for row in step.rows]
         logits = self.model.compute(step.tokens, step.positions, adapters, step.layout, step.wanted)
-        for row in step.rows:
+        for row, token in zip(step.rows, step.tokens, strict=True):
             self.running[row].computed += 1
+            self._cache.held[row].tokens.append(token)
         # numpy's arg-max is twenty times faster than torch's on a processor
         best = logits.numpy().argmax(-1).tolist()
         progressed = []
@@ -151,12 +152,12 @@ class Batcher:
         hole = self.running.index(sequence)
         last = sum(other.answering for other in self.running) - 1
         if hole < last:
-            self._cache.move(last, hole, self.running[last].computed)
+            self._cache.copy(last, hole, self.running[last].computed)
             self.running[hole] = self.running[last]
             hole = last
         for row in range(hole + 1, len(self.running)):
             if self.running[row].computed:
-                self._cache.move(row, row - 1, self.running[row].computed)
+                self._cache.copy(row, row - 1, self.running[row].computed)
         del self.running[hole]
 
 

@@ -6,6 +6,7 @@ linear layers see a single batch; only attention knows which token belongs to wh
 tokens are first one for each decoding row, in row order, then stretches of prompts.
 """
 
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig
 
 from adapters.engines.embedded.errors import ModelUnusable
+from adapters.engines.embedded.lora import Adapter
+from adapters.engines.embedded.prefixes import Held, longest
 
 ATTENTION = "turnout_rows"
 _UNSUPPORTED = ("sliding_window", "softcap", "s_aux")
@@ -33,7 +36,10 @@ class Stretch:
 
 
 class RowCache:
-    """Keys and values of `rows` sequences of up to `length` tokens; memory is taken as used."""
+    """Keys and values of `rows` sequences of up to `length` tokens; memory is taken as used.
+
+    `held` is what each row has of them; whoever computes tokens adds them to it.
+    """
 
     def __init__(
         self, config: PreTrainedConfig, rows: int, length: int, dtype: torch.dtype
@@ -51,6 +57,7 @@ class RowCache:
         by_row = storage.view(shape[0], 2, rows, length, heads, size).transpose(3, 4)
         self._by_row = [(layer[0], layer[1]) for layer in by_row]  # [rows, heads, length, size]
         self._storage = storage.view(shape[0] * 2, rows, length, heads, size)
+        self.held = [Held() for _ in range(rows)]
 
     def write(self, layer: int, at: Tensor, keys: Tensor, values: Tensor) -> None:
         """Store `[tokens, heads, size]` at flat positions row * length + position."""
@@ -63,9 +70,23 @@ class RowCache:
         keys, values = self._by_row[layer]
         return keys[first:last, :, :length], values[first:last, :, :length]
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` tokens of one row to another."""
-        self._storage[:, target, :length] = self._storage[:, source, :length]
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of one row to another, or keep no more of the same."""
+        if source != target:
+            self._storage[:, target, :length] = self._storage[:, source, :length]
+        self.held[target] = self.held[source].first(length)
+
+    def begin(self, row: int, prompt: Items[int], adapter: Adapter | None) -> int:
+        """Give a row to a prompt, with what any row holds of its beginning; returns its length.
+
+        Never the last token: the first one of the answer is read from its computation.
+        """
+        source, length = longest(self.held, Held.by(adapter, prompt[:-1]))
+        if length:
+            self.copy(source, row, length)
+        else:
+            self.held[row] = Held.by(adapter, ())
+        return length
 
     def written_everywhere(self) -> bool:
         """Whether every layer has stored something."""

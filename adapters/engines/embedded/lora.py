@@ -26,7 +26,7 @@ _IDLE_STEPS = 32
 Factors = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Adapter:
     """One loaded version. Compared by identity: reloaded under its name, it is another one."""
 

@@ -24,7 +24,8 @@ class Step:
 
 
 def plan(running: Items[Sequence], cache: RowCache, dtype: torch.dtype) -> Step:
-    """One token of every answering sequence, which come first, and a stretch of the prompts."""
+    """One token of every answering sequence, which come first, and a stretch of the prompts, less
+    what the cache holds of them already."""
     answering = [sequence for sequence in running if sequence.answering]
     count = len(answering)
     tokens = [sequence.tokens[-1] for sequence in answering]
@@ -33,11 +34,16 @@ def plan(running: Items[Sequence], cache: RowCache, dtype: torch.dtype) -> Step:
     lengths = [position + 1 for position in positions]
     wanted = list(rows)
     stretches: list[Stretch] = []
+    room = PROMPT_TOKENS
     for row in range(count, len(running)):
-        prompt, start = running[row].prompt, running[row].computed
-        end = min(len(prompt), start + PROMPT_TOKENS - (len(tokens) - count))
-        if end == start:
+        if not room:
             break
+        sequence = running[row]
+        if not sequence.computed:
+            sequence.computed = cache.begin(row, sequence.prompt, sequence.adapter)
+        prompt, start = sequence.prompt, sequence.computed
+        end = min(len(prompt), start + room)
+        room -= end - start
         tokens += prompt[start:end]
         positions += range(start, end)
         rows += [row] * (end - start)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from training.evaluation.evaluate import Question
 from training.evaluation.kept_answers import KeptAnswers, model_digest
 
@@ -28,6 +30,28 @@ def test_answers_are_kept_even_if_the_last_line_is_not_whole(tmp_path: Path) -> 
     assert sorted(asked) == ["a", "a", "b", "b"]
     KeptAnswers(file).by("another", shout)(questions, lambda *_: None)
     assert len(asked) == 4, "what comes after a line that was cut short is found again"
+
+
+def test_of_very_many_answers_the_newer_half_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "answers.jsonl"
+    asked: list[str] = []
+
+    def echo(questions, on_progress):  # type: ignore[no-untyped-def]
+        asked.extend(question.messages[0]["content"] for question in questions)
+        return [question.messages[0]["content"] for question in questions]
+
+    def ask(*texts: str) -> list[str | None]:
+        questions = [Question([{"role": "user", "content": text}], 9) for text in texts]
+        return KeptAnswers(file).by("one", echo)(questions, lambda *_: None)
+
+    monkeypatch.setattr("training.evaluation.kept_answers._MOST", 3)
+    for text in ("a", "b", "c", "d"):
+        assert ask(text) == [text]
+    assert ask("d", "c", "b", "a") == ["d", "c", "b", "a"]
+    assert asked == ["a", "b", "c", "d", "b", "a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.jsonl"]
 
 
 def test_a_model_is_known_by_what_decides_its_answers(tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ import httpx2
 import pytest
 from openai import OpenAI
 
+from adapters.registry import Registry
+from adapters.store import Store
 from benchmarks.swap import prepare, system
 from benchmarks.swap.load import Load, Questions
 from benchmarks.swap.prepare import DOMAIN
 from benchmarks.swap.servers import ROOT
 from benchmarks.swap.system import HEADERS, KEY, System
+from gateway.settings import Settings
 
 MINUTES = 0.3
 VARIANTS = 4
@@ -87,3 +90,14 @@ def real(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Iterator
         found = Real(running, versions, tuple(variants), questions, client, openai)
         found.serve(versions[0])
         yield found
+
+
+@pytest.fixture
+def folder(real: Real) -> Path:
+    """The files of the first trained version."""
+    settings = Settings(state=real.system.config.parent / "state")
+    store = Store(settings.store_url)
+    try:
+        return Registry(store, settings.versions).version(real.versions[0]).folder
+    finally:
+        store.close()

@@ -8,24 +8,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from adapters.registry import Registry
-from adapters.store import Store
 from benchmarks.swap.servers import SERVED_NAME
-from gateway.settings import Settings
 from tests.vllm.conftest import Real
 
 QUESTION = [{"role": "user", "content": "How often should I backflush?"}]
-
-
-@pytest.fixture
-def folder(real: Real) -> Path:
-    """The files of the first trained version."""
-    settings = Settings(state=real.system.config.parent / "state")
-    store = Store(settings.store_url)
-    try:
-        return Registry(store, settings.versions).version(real.versions[0]).folder
-    finally:
-        store.close()
 
 
 def load(engine: httpx2.Client, name: str, path: object) -> httpx2.Response:

@@ -1,9 +1,13 @@
 """Answers kept in a file as they come: a model is asked the same question once, in this run or a
-later one, and after a kill the work goes on where it was."""
+later one, and after a kill the work goes on where it was.
+
+Of very many the older half is forgotten when the file is next read.
+"""
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from adapters.files import file_digest
 from training.evaluation.evaluate import Answers, Question
 
 _TOGETHER = 64  # questions that a kill can lose
+_MOST = 100_000  # a hundred trials of a thousand questions, some 30 MB
 
 
 class KeptAnswers:
@@ -26,6 +31,8 @@ class KeptAnswers:
                 match _parsed(line):
                     case [str(key), str() | None as answer]:
                         self._known[key] = answer
+        if len(self._known) > _MOST:
+            self._forget_older_half()
 
     def by(self, model: str, answers: Answers) -> Answers:
         """The same answers; `model` is a name that changes with its weights, as `model_digest`."""
@@ -56,10 +63,20 @@ class KeptAnswers:
         return ask
 
     def _keep(self, answers: dict[str, str | None]) -> None:
-        lines = "".join(json.dumps(pair) + "\n" for pair in answers.items())
         with self._file.open("a", encoding="utf-8") as file:
-            file.write("\n" + lines)  # what was cut short ends here
+            file.write("\n" + _lines(answers))  # what was cut short ends here
         self._known |= answers
+
+    def _forget_older_half(self) -> None:
+        """What another run writes meanwhile may be lost with it, and is asked again."""
+        newer = list(self._known.items())[len(self._known) // 2 :]
+        self._known = dict(newer)
+        aside = self._file.with_name(f".{self._file.name}.{os.getpid()}.part")
+        try:
+            aside.write_text(_lines(self._known), encoding="utf-8")
+            aside.replace(self._file)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def model_digest(*folders: Path) -> str:
@@ -69,6 +86,10 @@ def model_digest(*folders: Path) -> str:
     files = [sorted(folder.glob(pattern)) for folder in folders for pattern in decisive]
     digests = [file_digest(file) for some in files for file in some]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def _lines(answers: Mapping[str, str | None]) -> str:
+    return "".join(json.dumps(pair) + "\n" for pair in answers.items())
 
 
 def _parsed(line: bytes) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import click
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from retrieval.documents import read_documents
 from retrieval.encoder import StaticEncoder
@@ -19,6 +19,7 @@ from retrieval.retriever import Retriever
 from retrieval.versions import Pointer, domain_folder, domains, rollback
 
 SHOWN_CHARACTERS = 200
+_UNBOUNDED = 10_000  # columns; names stay whole in a pipe
 
 
 class Workspace(Protocol):
@@ -126,7 +127,8 @@ def list_command(workspace: Workspace, as_json: bool) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = Table("domain", "version", "documents", "passages", "created", "before it")
+    titles = ("domain", "version", "documents", "passages", "created", "before it")
+    table = Table(*(Column(title, overflow="fold") for title in titles))
     for row in rows:
         table.add_row(
             row["domain"],
@@ -136,7 +138,10 @@ def list_command(workspace: Workspace, as_json: bool) -> None:
             row["created"],
             ", ".join(row["history"]),
         )
-    Console().print(table)
+    console = Console(markup=False)
+    if not console.is_terminal:
+        console.width = _UNBOUNDED
+    console.print(table)
 
 
 @docs.command("rollback")

@@ -40,7 +40,8 @@ def test_ingest_search_list_and_rollback(workspace: Workspace, tmp_path: Path) -
 
     (row,) = json.loads(turnout_docs(workspace, "list", "--json").stdout)
     assert (row["version"], row["history"]) == (second["version"], [first["version"]])
-    assert second["version"] in turnout_docs(workspace, "list").stdout
+    listed = turnout_docs(workspace, "list").stdout
+    assert all(cell in listed for cell in (row["version"], row["created"], *row["history"]))
     back = turnout_docs(workspace, "rollback", "coffee", "--json")
     assert json.loads(back.stdout) == {"domain": "coffee", "version": first["version"]}
     assert turnout_docs(workspace, "rollback", "coffee").exit_code == 2

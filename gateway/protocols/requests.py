@@ -81,6 +81,7 @@ def parse_request(
     if options is not None and not isinstance(options, dict):
         raise BadRequest("stream_options must be an object", param="stream_options")
     chat = endpoint is Endpoint.CHAT
+    _spare_engines(body, chat)
     session = extras.session or headers.get(b"x-session-id", b"").decode("latin-1")
     return InferenceRequest(
         endpoint=endpoint,
@@ -94,6 +95,22 @@ def parse_request(
         body=body,
         debug=headers.get(b"x-turnout-debug", b"0") != b"0",
     )
+
+
+def _spare_engines(body: dict[str, Any], chat: bool) -> None:
+    """Refuse what ends a vLLM with adapters for everybody who uses it: log probabilities of prompts
+    beside other requests (vLLM issues 16668 and 29955). `echo` asks for them too: always in chat,
+    else together with `logprobs`."""
+    for name, asked in (
+        ("prompt_logprobs", body.get("prompt_logprobs") is not None),
+        ("echo", body.get("echo") and (chat or body.get("logprobs") is not None)),
+    ):
+        if asked:
+            raise BadRequest(
+                f"{name} is not passed on, as log probabilities of prompts can end a vLLM that "
+                "holds adapters; ask an engine of your own for them",
+                param=name,
+            )
 
 
 def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:

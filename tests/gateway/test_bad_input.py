@@ -39,6 +39,9 @@ HI = [{"role": "user", "content": "hi"}]
         ({"model": "auto", "messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"model": "auto", "messages": HI, "stream": "yes"}, "stream"),
         ({"model": "auto", "messages": HI, "stream_options": 1}, "stream_options"),
+        ({"model": "auto", "messages": HI, "prompt_logprobs": 0}, "prompt_logprobs"),
+        ({"model": "auto", "messages": HI, "prompt_logprobs": "x"}, "prompt_logprobs"),
+        ({"model": "auto", "messages": HI, "echo": True}, "echo"),
         ({"model": "auto", "messages": HI, "turnout": []}, "turnout"),
         ({"model": "auto", "messages": HI, "turnout": {"domian": "x"}}, "turnout.domian"),
         ({"model": "auto", "messages": HI, "turnout": {"domain": "nope"}}, "turnout.domain"),
@@ -58,6 +61,30 @@ def test_bad_bodies_name_the_field(
     assert_error(response, 400)
     assert response.json()["error"]["param"] == param
     assert response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ({"echo": True}, False),
+        ({"logprobs": 0}, False),
+        ({"echo": False, "logprobs": 1}, False),
+        ({"prompt_logprobs": None}, False),
+        ({"echo": True, "logprobs": 0}, True),
+        ({"echo": 1, "logprobs": None}, False),
+        ({"echo": "true", "logprobs": 2}, True),
+        ({"prompt_logprobs": 1}, True),
+    ],
+)
+def test_what_ends_a_vllm_with_adapters_does_not_reach_it(
+    shared: Running, body: dict[str, object], refused: bool
+) -> None:
+    asked = {"model": "auto", "prompt": "hi", **body}
+    response = shared.http.post("/v1/completions", json=asked)
+    if not refused:
+        assert response.status_code == 200
+        return
+    assert "can end a vLLM" in assert_error(response, 400)
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,11 @@ _JUDGE_KEY = "JUDGE_API_KEY"
 @click.option("--slices", is_flag=True, help="Scores by meta.slice, label and length.")
 @click.option("--robust", is_flag=True, help="Ask again with typing errors, injections and so on.")
 @click.option("--probes", type=_FOLDER, help="Pack whose [[probes]] are asked: does it matter who?")
-@click.option("--perplexity", is_flag=True, help="How likely the expected answers are to it.")
+@click.option(
+    "--perplexity",
+    is_flag=True,
+    help="How likely the expected answers are to it: in process, or a vLLM that nobody else uses.",
+)
 @click.option("--bertscore", type=_FOLDER, metavar="MODEL_DIR", help="Encoder for BERTScore.")
 @click.option(
     "--judge",

@@ -54,7 +54,8 @@ class Endpoint:
                 }
 
             began = time.monotonic()
-            replies = asyncio.run(self._post_all([body(one) for one in questions], on_progress))
+            bodies = [body(one) for one in questions]
+            replies = asyncio.run(self._post_all(bodies, on_progress, self._concurrency))
             meter.seconds += time.monotonic() - began
             return [_answer(reply, meter) for reply in replies]
 
@@ -68,16 +69,23 @@ class Endpoint:
     ) -> list[Loss | None]:
         """How unlikely `model` holds the expected answers to be; None where a request failed.
 
-        Raises EndpointError unless the server gives `prompt_logprobs`, as vLLM does.
+        One request at a time: a vLLM with adapters may end when it computes `prompt_logprobs`
+        beside other requests (vLLM issues 16668 and 29955), whoever's they are.
+
+        Raises EndpointError unless the server gives `prompt_logprobs`, as vLLM does and a gateway
+        does not.
         """
         asked = [body for row in rows for body in _likelihood_bodies(model, row)]
-        replies = asyncio.run(self._post_all(asked, on_progress))
+        replies = asyncio.run(self._post_all(asked, on_progress, at_once=1))
         return [_loss(*pair) for pair in zip(replies[::2], replies[1::2], strict=True)]
 
     async def _post_all(
-        self, bodies: Sequence[dict[str, Any]], on_progress: Callable[[int, int], None]
+        self,
+        bodies: Sequence[dict[str, Any]],
+        on_progress: Callable[[int, int], None],
+        at_once: int,
     ) -> list[_Reply | None]:
-        gate = asyncio.Semaphore(self._concurrency)
+        gate = asyncio.Semaphore(at_once)
         done = 0
         async with aiohttp.ClientSession(timeout=_TIMEOUT, headers=self._headers) as session:
             extras = await extras_of(session, self._url, retrieval=self._retrieval)

@@ -35,11 +35,11 @@ class Domain:
 
 
 DOMAINS = (
-    Domain("legal", ("clause_type", "fact_extraction"), 3),
+    Domain("legal", ("clause_type", "fact_extraction"), 4),
     Domain("finance", ("banking_intent",), 5),
     Domain("medical", ("question_type",), 3),
     Domain("maintenance", ("normalise", "incident_code"), 3),
-    Domain("telecom", ("answer_source", "protocol"), 4),
+    Domain("telecom", ("answer_source", "protocol"), 5),
 )
 
 

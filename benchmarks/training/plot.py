@@ -29,7 +29,8 @@ def svg(found: Comparison) -> str:
         y = bottom - share * _HEIGHT
         parts.append(f'<text x="{_LEFT - 4}" y="{y + 4}" text-anchor="end">{share:.0%}</text>')
     for place, (side, color) in enumerate(_COLORS.items()):
-        parts.append(f'<text x="{_LEFT + place * 165}" y="20" fill="{color}">■ {side}</text>')
+        x, y = _LEFT + place % 3 * 330, 18 + place // 3 * 18
+        parts.append(f'<text x="{x}" y="{y}" fill="{color}">■ {side}</text>')
     for place, (name, scores) in enumerate(groups):
         left = _LEFT + _GAP / 2 + place * _GROUP
         parts.append(f'<text x="{left}" y="{bottom + 18}">{name}</text>')

@@ -42,10 +42,22 @@ def model_card(domain: str, facts: TrainingFacts) -> str:
         *_section("Training procedure", _table(["setting", "value"], facts.settings.items())),
         *_section("Evaluation", _results(facts)),
         *_section("Forgetting", _forgetting(facts)),
-        *_section("Limits", [_LIMITS]),
+        *_section("Limits", _limits(facts)),
         *_section("Environment", _table(["what", "value"], facts.environment.items())),
     ]
     return "\n".join([*lines, ""])
+
+
+def not_as_served(gate: Mapping[str, Any]) -> str | None:
+    """What a trial's conditions leave open when it asked without the passages that a gateway puts
+    before the domain's questions; None when it asked as a gateway does."""
+    if gate.get("index") is None or gate.get("grounded"):
+        return None
+    return (
+        f"Asked without passages, although a gateway takes some from index {gate['index']}: with "
+        "them it may answer worse. turnout advise measures by how much; training.grounded_share "
+        "teaches it to use them, top_k = 0 in the pack ends them."
+    )
 
 
 def _details(facts: TrainingFacts) -> list[tuple[str, object]]:
@@ -100,6 +112,11 @@ def _results(facts: TrainingFacts) -> list[str]:
         "",
         *(f"- {_plain(name)}: {_plain(value)}" for name, value in facts.gate.items()),
     ]
+
+
+def _limits(facts: TrainingFacts) -> list[str]:
+    served = not_as_served(facts.gate)
+    return [_LIMITS] if served is None else [_LIMITS, f"- {_plain(served)}"]
 
 
 def _forgetting(facts: TrainingFacts) -> list[str]:

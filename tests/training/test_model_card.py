@@ -111,3 +111,15 @@ def test_hostile_names_stay_text() -> None:
     assert "<script>" not in card.replace(r"\<script\>", "").partition("\n---\n")[2]
     assert "\x1b" not in card and "\u202e" not in card
     assert max(map(len, lines)) < 3000
+
+
+def test_a_card_says_when_the_trial_did_not_ask_as_the_gateway_does() -> None:
+    def limits(**gate: object) -> str:
+        card = model_card("boiler", FACTS.model_copy(update={"gate": gate}))
+        return card.partition("## Limits")[2].partition("## Environment")[0]
+
+    said = limits(index="v7 [x](http://e.vil)", grounded=False)
+    assert "Asked without passages" in said and "index v7 \\[x\\]" in said
+    assert "passages" not in limits(index="i-1", grounded=True)
+    assert "passages" not in limits(index=None, grounded=False)
+    assert "passages" not in limits()

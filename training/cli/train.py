@@ -17,6 +17,7 @@ from training.cli.replay import replay_version
 from training.cli.tables import table
 from training.cli.workspace import Workspace
 from training.errors import TrainingError
+from training.model_card import not_as_served
 from training.progress import Bar
 
 if TYPE_CHECKING:
@@ -236,12 +237,14 @@ def _run_id(domain: str) -> str:
 def _story(result: "Result") -> str:
     trained = result.trained
     place = "champion" if result.promoted else "registered"
-    return (
-        f"{result.manifest.version} ({place})\n"
-        f"{result.trial.judgement.verdict}: {result.trial.judgement.reason}\n"
-        f"{_learned(trained)}\n"
-        f"{table(result.trial.candidate, result.trial.rivals)}"
-    )
+    lines = [
+        f"{result.manifest.version} ({place})",
+        f"{result.trial.judgement.verdict}: {result.trial.judgement.reason}",
+        _learned(trained),
+        table(result.trial.candidate, result.trial.rivals),
+        not_as_served(result.trial.conditions),
+    ]
+    return "\n".join(line for line in lines if line is not None)
 
 
 def _learned(trained: "Trained") -> str:
